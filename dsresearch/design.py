@@ -1,0 +1,352 @@
+"""What may vary: a module's design, a training recipe, a protocol, and the named points among them.
+
+Everything here is a frozen dataclass of plain values, validated when it is made, without jax, so that a plan
+of ten thousand cells can be checked, hashed and printed in a second. An error is one line: the argument, its value,
+what is allowed.
+
+Where the hybrid paper (Ghosh 2017, arXiv:1701.04489) leaves a choice open, it is a field with a recorded default.
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+STAGES = 3  # stem, three stages with pooling between them, head
+
+
+class InputError(ValueError):
+    """The user's input or data is wrong: one line naming the argument, the value and what is allowed (exit status 2)."""
+
+
+def nearest(value: str, allowed: Iterable[str]) -> str:
+    """A hint «did you mean ...?» for a misspelt name, or nothing where no name is near."""
+    match = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def one_of(argument: str, value: Any, allowed: Iterable[str]) -> None:
+    """Raise InputError unless `value` is among `allowed`."""
+    allowed = list(allowed)
+    if value not in allowed:
+        raise InputError(f"{argument}={value!r} is not known, allowed: {', '.join(allowed)}{nearest(value, allowed)}")
+
+
+def _whole(argument: str, value: Any, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise InputError(f"{argument}={value!r} is not allowed: a whole number from {low} to {high}")
+
+
+def _number(argument: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise InputError(f"{argument}={value!r} is not allowed: a number from {low} to {high}")
+
+
+def _flag(argument: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise InputError(f"{argument}={value!r} is not allowed: true or false")
+
+
+# --- the design of a module -------------------------------------------------------------------------------------
+
+ORDERS = ("spatial_first", "pointwise_first")
+ACTIVATIONS = ("none", "relu", "elu")
+MATCHES = ("width", "params", "macs")
+
+_BETWEEN = frozenset({"activation", "normalise"})
+# The fields of Design that a formulation reads beside width, depth, kernel and residual, which all of them read. A
+# field that a formulation does not read may not be set: two names for one experiment would be two cells.
+FORMULATIONS: Mapping[str, frozenset[str]] = {
+    "separable": _BETWEEN | {"multiplier"},  # the baseline: depthwise, then pointwise
+    "separable_strict": _BETWEEN,  # the paper's quasi-control: explicit slices, concatenated
+    "hybrid": _BETWEEN,  # the paper's hypothesis: ResNeXt with cardinality = channels, summed
+    "inception": _BETWEEN,  # four towers with different receptive fields
+    "inception_simplified": _BETWEEN | {"groups"},  # Xception Fig. 2: equal towers (groups of them)
+    "inception_reformulated": _BETWEEN | {"groups"},  # Xception Fig. 3: one 1x1, then a grouped convolution
+    "inception_extreme": _BETWEEN,  # Xception Fig. 4: one spatial filter per output channel of the 1x1
+    "resnext": _BETWEEN | {"groups"},  # cardinality = groups, bottleneck of half the output width
+    "hybrid_learned": _BETWEEN,  # ResNeXt at cardinality = channels with a learned reduce: PW-DW-PW
+    "grouped": _BETWEEN | {"groups", "order"},  # the continuum: spatial convolution in groups, and a 1x1
+    "bsconv_u": _BETWEEN,  # blueprint separable: pointwise, then depthwise (Haase and Amthor 2020)
+    "bsconv_s": _BETWEEN,  # the same with the pointwise one factored through a quarter of the channels
+    "regular": frozenset(),  # one k x k convolution, the other end of the spectrum
+}
+GROUPED = tuple(sorted(name for name, reads in FORMULATIONS.items() if "groups" in reads))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """One module formulation and the small study network around it (science.md section 1).
+
+    Attributes:
+        formulation: which arithmetic a module uses, a key of FORMULATIONS.
+        width: channels of the first stage; the stages have width, 2 width, 4 width.
+        depth: modules in each stage.
+        kernel: side k of the spatial kernel in pixels, odd.
+        groups: segments, towers or cardinality G; a stage uses min(G, its channels). 0 means that the formulation
+            has no group count (one path per channel, or none).
+        order: which of the two operations of `grouped` comes first.
+        multiplier: depth multiplier q of `separable`: q spatial filters for each channel.
+        residual: add the module's input to its output where the shapes agree (Xception Fig. 9).
+        activation: non-linearity between the operations of a module (Xception Fig. 10).
+        normalise: BatchNorm before that non-linearity (the s of science.md is relu with normalise).
+    """
+
+    formulation: str = "separable"
+    width: int = 16
+    depth: int = 2
+    kernel: int = 3
+    groups: int = 0
+    order: str = "spatial_first"
+    multiplier: int = 1
+    residual: bool = False
+    activation: str = "none"
+    normalise: bool = False
+
+    def __post_init__(self) -> None:
+        one_of("setup", self.formulation, FORMULATIONS)
+        _whole("design.width", self.width, 1, 4096)
+        _whole("design.depth", self.depth, 1, 64)
+        _whole("design.kernel", self.kernel, 1, 15)
+        if self.kernel % 2 == 0:
+            raise InputError(f"design.kernel={self.kernel} is not allowed: an odd number of pixels")
+        _whole("design.groups", self.groups, 0, 4 * 4096)
+        one_of("design.order", self.order, ORDERS)
+        _whole("design.multiplier", self.multiplier, 1, 64)
+        _flag("design.residual", self.residual)
+        one_of("design.activation", self.activation, ACTIVATIONS)
+        _flag("design.normalise", self.normalise)
+        self._refuse_unread_fields()
+        self._refuse_indivisible_channels()
+
+    def _refuse_unread_fields(self) -> None:
+        reads = FORMULATIONS[self.formulation]
+        for field in ("groups", "order", "multiplier", "activation", "normalise"):
+            if field not in reads and getattr(self, field) != _DEFAULTS[field]:
+                readers = ", ".join(name for name, fields in FORMULATIONS.items() if field in fields)
+                raise InputError(
+                    f"design.{field}={getattr(self, field)!r} is not allowed: setup {self.formulation!r} "
+                    f"does not read it, allowed with {readers}"
+                )
+        if "groups" in reads and self.groups == 0:
+            raise InputError(f"design.groups=0 is not allowed: setup {self.formulation!r} needs a whole number from 1")
+
+    def _refuse_indivisible_channels(self) -> None:
+        for c_in, c_out in self.module_shapes():
+            for what, channels in self._divided_channels(c_in, c_out):
+                parts = self.segments(channels)
+                if channels % parts:
+                    raise InputError(
+                        f"design.groups={self.groups} is not allowed: it does not divide the {channels} {what} channels "
+                        f"of a stage at design.width={self.width}, allowed: {_divisors(channels)}"
+                    )
+            if self.formulation == "inception" and c_out % 4:
+                raise InputError(f"design.width={self.width} is not allowed: setup 'inception' needs a multiple of 4")
+            if self.formulation == "resnext" and c_out % 2:
+                raise InputError(f"design.width={self.width} is not allowed: setup 'resnext' needs a multiple of 2")
+
+    def _divided_channels(self, c_in: int, c_out: int) -> list[tuple[str, int]]:
+        """The channel counts that the group count must divide in a module of c_in -> c_out channels."""
+        if self.groups == 0:
+            return []
+        if self.formulation == "resnext":
+            return [("bottleneck", c_out // 2)]
+        if self.formulation == "grouped" and self.order == "spatial_first":
+            return [("input", c_in)]
+        return [("output", c_out)]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of the stages."""
+        return tuple(self.width * 2**stage for stage in range(STAGES))
+
+    def segments(self, channels: int) -> int:
+        """Group count of a convolution over so many channels: min(G, channels) (science.md section 2)."""
+        return min(self.groups, channels)
+
+    def module_shapes(self) -> list[tuple[int, int]]:
+        """(input channels, output channels) of every module from the stem to the head."""
+        shapes, channels = [], self.width
+        for width in self.widths:
+            shapes += [(channels if block == 0 else width, width) for block in range(self.depth)]
+            channels = width
+        return shapes
+
+
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Design)}
+
+
+def _divisors(n: int) -> str:
+    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
+
+
+# The named points: a setup is a point of the design space. The first six are the rows of the paper's Figure 4; there
+# s = BatchNorm and ReLU after each convolution of a tower but its last, as in the networks that they come from.
+_S = {"activation": "relu", "normalise": True}
+SETUPS: Mapping[str, Mapping[str, Any]] = {
+    "separable": {"formulation": "separable"},
+    "inception": {"formulation": "inception", **_S},
+    "resnext": {"formulation": "resnext", "groups": 4, "residual": True, **_S},
+    "inception_reformulated": {"formulation": "inception_reformulated", "groups": 4, **_S},
+    "separable_strict": {"formulation": "separable_strict"},
+    "hybrid": {"formulation": "hybrid"},
+    "inception_simplified": {"formulation": "inception_simplified", "groups": 4, **_S},
+    "inception_extreme": {"formulation": "inception_extreme", **_S},
+    "hybrid_residual": {"formulation": "hybrid", "residual": True},
+    "hybrid_learned": {"formulation": "hybrid_learned"},
+    "bsconv_u": {"formulation": "bsconv_u"},
+    "bsconv_s": {"formulation": "bsconv_s"},
+    "grouped": {"formulation": "grouped", "groups": 4},
+    "regular": {"formulation": "regular"},
+}
+
+
+def setup(name: str, **changes: Any) -> Design:
+    """The design of a named setup, with fields changed. Raises InputError for an unknown setup, key or value."""
+    one_of("setup", name, SETUPS)
+    _known_keys("design", Design, changes)
+    return Design(**{**SETUPS[name], **changes})
+
+
+# --- how it is trained ------------------------------------------------------------------------------------------
+
+OPTIMISERS = ("sgd",)
+SCHEDULES = ("constant", "cosine")
+DTYPES = ("float32", "bfloat16")
+AUGMENTATIONS = ("dataset", "none", "crop_flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one network is trained. The paper gives only the number of epochs (190); the rest is a recorded choice.
+
+    Attributes:
+        epochs: passes over the training pictures; the error after the last one is the result, never the best one.
+        batch: pictures a step; what is left of an epoch after the last whole batch is not used in that epoch.
+        optimiser: stochastic gradient descent with Nesterov momentum.
+        rate: peak learning rate.
+        momentum: of the optimiser.
+        decay: weight decay added to the gradient of kernels (not of BatchNorm's scale and offset, nor of biases).
+        schedule: learning rate against steps: constant, or a linear rise over `warmup` and a cosine to zero.
+        warmup: share of the steps in which the rate rises.
+        augment: `dataset` takes what belongs to the data set (crop-4 and flip for 32 px colour sets, none for digits).
+        dtype: of the activations; parameters, sums and gradients are always float32.
+    """
+
+    epochs: int = 20
+    batch: int = 64
+    optimiser: str = "sgd"
+    rate: float = 0.1
+    momentum: float = 0.9
+    decay: float = 5e-4
+    schedule: str = "cosine"
+    warmup: float = 0.2
+    augment: str = "dataset"
+    dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        _whole("recipe.epochs", self.epochs, 1, 100_000)
+        _whole("recipe.batch", self.batch, 1, 65_536)
+        one_of("recipe.optimiser", self.optimiser, OPTIMISERS)
+        _number("recipe.rate", self.rate, 0.0, 1e3)
+        _number("recipe.momentum", self.momentum, 0.0, 0.9999)
+        _number("recipe.decay", self.decay, 0.0, 1.0)
+        one_of("recipe.schedule", self.schedule, SCHEDULES)
+        _number("recipe.warmup", self.warmup, 0.0, 1.0)
+        one_of("recipe.augment", self.augment, AUGMENTATIONS)
+        one_of("recipe.dtype", self.dtype, DTYPES)
+
+
+# --- what was decided beforehand --------------------------------------------------------------------------------
+
+SPLITS = ("stratified", "standard", "pool60k_hold6k", "test10k_sub6k")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """What is decided before the first cell runs and never changes in a store, whatever changes bits included.
+
+    Attributes:
+        seed: root of every key; a trial's keys are derived from it by purpose and trial.
+        trials: models trained of each arm.
+        split: `stratified` draws a class-balanced test set of `test_pictures` from all pictures; `standard` is the data
+            set's own; `pool60k_hold6k` draws 6,000 of the merged pictures (the likely reading of the hybrid paper);
+            `test10k_sub6k` draws 6,000 of the data set's own test set (its other reading).
+        train_pictures: at most so many training pictures, drawn by the trial's split key; 0 means all.
+        test_pictures: likewise for the test set.
+        trial_batch: trials trained in one program; 1 trains them one after another (`exec_mode` sequential).
+        threads: CPU threads a cell, set before jax starts; never follows the number of workers.
+        margin: equivalence margin M in percentage points (statistics.md).
+        alpha: significance level.
+    """
+
+    seed: int = 0
+    trials: int = 10
+    split: str = "standard"
+    train_pictures: int = 0
+    test_pictures: int = 0
+    trial_batch: int = 1
+    threads: int = 1
+    margin: float = 0.25
+    alpha: float = 0.05
+
+    def __post_init__(self) -> None:
+        _whole("protocol.seed", self.seed, 0, 2**32 - 1)
+        _whole("trials", self.trials, 1, 10_000)
+        one_of("protocol.split", self.split, SPLITS)
+        _whole("protocol.train_pictures", self.train_pictures, 0, 10**8)
+        _whole("protocol.test_pictures", self.test_pictures, 0, 10**8)
+        _whole("protocol.trial_batch", self.trial_batch, 1, 1024)
+        _whole("protocol.threads", self.threads, 1, 1024)
+        _number("protocol.margin", self.margin, 1e-6, 100.0)
+        _number("protocol.alpha", self.alpha, 1e-6, 0.5)
+        if self.trials % self.trial_batch:
+            raise InputError(
+                f"protocol.trial_batch={self.trial_batch} is not allowed: it does not divide the {self.trials} trials"
+            )
+
+    @property
+    def draws_split(self) -> bool:
+        """Whether another split key gives other pictures, so that the `split` control exists."""
+        return self.split != "standard" or bool(self.train_pictures or self.test_pictures)
+
+    @property
+    def exec_mode(self) -> str:
+        """`sequential` (one trial a program) or `vmap`; the two are never mixed within a pair."""
+        return "sequential" if self.trial_batch == 1 else "vmap"
+
+
+# --- identity ---------------------------------------------------------------------------------------------------
+
+
+def _known_keys(group: str, cls: type, values: Mapping[str, Any]) -> None:
+    names = [field.name for field in dataclasses.fields(cls)]
+    for key in values:
+        if key not in names:
+            raise InputError(f"{group}.{key} is not a key, allowed: {', '.join(names)}{nearest(key, names)}")
+
+
+def replace(group: str, base: Any, changes: Mapping[str, Any]) -> Any:
+    """`base` with fields changed and validated; `group` names it in an error (`recipe`, `protocol`, `design`)."""
+    _known_keys(group, type(base), changes)
+    for key, value in changes.items():
+        if isinstance(getattr(base, key), float) and isinstance(value, int) and not isinstance(value, bool):
+            changes = {**changes, key: float(value)}
+    return dataclasses.replace(base, **changes)
+
+
+def digest(value: Any) -> str:
+    """sha256 of the canonical JSON of plain values: the identity of a configuration."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def seed_of(root: int, trial: int, purpose: str) -> int:
+    """A 32-bit seed derived by meaning: protocol seed, trial and purpose, never an order of discovery.
+
+    Purposes: `split`, `init`, `order`, `augment`; the controls that draw anew append their own name.
+    """
+    return int.from_bytes(hashlib.sha256(f"{root}/{trial}/{purpose}".encode()).digest()[:4], "big")
