@@ -1,0 +1,55 @@
+# Sets up .venv from the lock and works in it. Needs Python 3.11, 3.12 or 3.13 with venv, git and make, nothing else.
+# Values to override: PYTHON=python3.12, VENV=folder, OUT=folder.
+
+# The first interpreter that can run the package; dsresearch/__init__.py knows which can, and why another cannot.
+usable = $(shell $(1) -B -c 'import dsresearch, ensurepip' 2>/dev/null && echo $(1))
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11,$(call usable,$(name))) python3)
+VENV ?= .venv
+OUT ?= out/hybrid-digits-quick
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+UV := 0.13.9
+
+.PHONY: help reproduce test test-all check lock clean
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
+
+reproduce: $(READY)  ## the Figure 4 study on the embedded digits: trains what is missing in OUT, then its tables
+	$(BIN)/dsresearch run hybrid --profile quick --data digits --out $(OUT)
+	$(BIN)/dsresearch report $(OUT) --beside results/hybrid-digits-quick
+
+test: $(READY)  ## the test suite without the slow tests
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+test-all: $(READY)  ## the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+check: $(READY)  ## lint, format, types, and which room may import which
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy dsresearch experiments
+	$(BIN)/python -m pytest -q tests/test_rooms.py
+
+lock:  ## write requirements.lock anew from pyproject.toml; FLAGS=--upgrade takes the newest versions
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet uv==$(UV)
+	build/lock/bin/uv pip compile --no-config --universal --python-version 3.11 --generate-hashes --no-annotate \
+	    --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(FLAGS) \
+	    --extra dev pyproject.toml --output-file requirements.lock --quiet
+
+clean:  ## remove .venv and caches; what was trained stays
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# One of the packages (promise) comes as source only. It is built by the locked setuptools, which therefore goes first;
+# in pip's isolated build it would be by whichever is newest that day.
+$(READY): requirements.lock pyproject.toml
+	@why=$$($(PYTHON) -B -c 'import dsresearch' 2>&1) || { printf '%s\n' "$$why" | tail -n 1 >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	sed -n '/^setuptools==/,/[^\]$$/p' requirements.lock > $(VENV)/build.txt
+	$(PIP) install --quiet --require-hashes -r $(VENV)/build.txt
+	$(PIP) install --quiet --require-hashes --no-build-isolation -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	touch $@

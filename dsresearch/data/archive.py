@@ -1,0 +1,196 @@
+"""The files of a folder or a tar of pictures, as bytes, from a source that nobody has vouched for.
+
+Nothing is unpacked to disk and nothing outside the source is read. The tar is read block by block here and not by
+`tarfile`, which takes a cut or overwritten header in the middle for the end of the archive, and reads long names and
+sparse maps of any size into memory before its caller sees them; only its parser of one header is used.
+"""
+
+import bz2
+import gzip
+import lzma
+import os
+import stat
+import tarfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from dsresearch.design import InputError
+
+SPLITS = ("train", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png")
+ALLOWED = "allowed: train|test/<class>/<name>.jpg|jpeg|png"
+MAX_FILE = 16 * 2**20  # bytes
+MAX_TOTAL = 8 * 2**30  # bytes, after decompression
+MAX_ENTRIES = 1_000_000  # folders and hidden files included
+_MAX_PATH = 1_000  # characters
+_MAX_EXTENSION = 16 * 2**10  # bytes of a long name or of extended attributes
+_MAX_EXTENSIONS = 8  # of one entry
+_MAX_PADDING = 16 * 2**20  # bytes of zeros after the end of a tar
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class Place(NamedTuple):
+    """Where a picture stands in its source."""
+
+    split: str
+    category: str
+    file: str
+
+
+def files(source: Path) -> Iterator[tuple[Place, bytes]]:
+    """Every picture file of a folder or tar with its place, in the order of the source; hidden files are passed over.
+
+    Raises:
+        InputError: the source is missing, cut short, damaged or too large, or holds anything but pictures.
+    """
+    try:
+        kind = os.stat(source).st_mode
+        if not (stat.S_ISDIR(kind) or stat.S_ISREG(kind)):
+            raise refusal(source, "it is neither a folder nor a tar")
+        total = 0
+        for count, (path, content) in enumerate(_of_folder(source) if stat.S_ISDIR(kind) else _of_tar(source), start=1):
+            total += len(content or b"")
+            if count > MAX_ENTRIES or total > MAX_TOTAL:
+                raise refusal(source, f"it is too large, allowed: {MAX_ENTRIES} files of {MAX_TOTAL} bytes together")
+            place = _place(source, path, content is None)
+            if place is not None and content is not None:
+                yield place, content
+    except OSError as error:
+        raise refusal(source, f"it cannot be read: {error.strerror or error}") from error
+
+
+def refusal(source: Path, what: str) -> InputError:
+    """The error for a source with something wrong in it."""
+    return InputError(f"source={str(source)!r} is not allowed: {what}")
+
+
+def _place(source: Path, path: str, is_folder: bool) -> Place | None:
+    """Where the file stands; None for a folder and what is hidden. Raises InputError for a path that is not allowed."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    safe = not path.startswith("/") and ".." not in parts and "\\" not in path and path.isprintable()
+    hidden = any(part.startswith(".") for part in parts)
+    if safe and len(path) <= _MAX_PATH:
+        if is_folder and (hidden or (len(parts) <= 2 and parts[:1] in ([], *([split] for split in SPLITS)))):
+            return None
+        if not is_folder and hidden:
+            return None
+        if not is_folder and len(parts) == 3 and parts[0] in SPLITS and parts[2].lower().endswith(SUFFIXES):
+            return Place(*parts)
+    raise refusal(source, f"it holds {shown(path)}, {ALLOWED}")
+
+
+def shown(path: str) -> str:
+    """A path from an untrusted source, fit for one line of a message."""
+    return repr(path if len(path) <= 80 else path[:77] + "...")
+
+
+# --- a folder ---------------------------------------------------------------------------------------------------
+
+
+def _of_folder(root: Path, below: str = "") -> Iterator[tuple[str, bytes | None]]:
+    with os.scandir(root / below) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            path = below + entry.name
+            if entry.is_dir(follow_symlinks=False):
+                yield path + "/", None
+                if not entry.name.startswith("."):
+                    yield from _of_folder(root, path + "/")
+            elif entry.is_file(follow_symlinks=False):
+                _refuse_large(root, path, entry.stat(follow_symlinks=False).st_size)
+                yield path, Path(entry.path).read_bytes()
+            else:
+                raise refusal(root, f"{shown(path)} in it is a link or a device, allowed: files and folders")
+
+
+def _refuse_large(source: Path, path: str, size: int) -> None:
+    if not 0 <= size <= MAX_FILE:
+        raise refusal(source, f"{shown(path)} in it has {size} bytes, allowed: at most {MAX_FILE}")
+
+
+# --- a tar ------------------------------------------------------------------------------------------------------
+
+_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+
+
+def _of_tar(source: Path) -> Iterator[tuple[str, bytes | None]]:
+    with open(source, "rb") as file:
+        magic = file.read(8)
+    opener = next((opener for start, opener in _OPENERS.items() if magic.startswith(start)), open)
+    try:
+        with opener(source, "rb") as stream:
+            yield from _entries(source, stream)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+        raise refusal(source, f"it is cut short or damaged: {error}") from error
+
+
+def _entries(source: Path, stream: IO[bytes]) -> Iterator[tuple[str, bytes | None]]:
+    path, extensions = "", 0  # of the next entry: its path, where an extension header gave it, and how many did
+    while (block := _exactly(source, stream, _BLOCK)) != bytes(_BLOCK):
+        header = _header(source, block)
+        if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE):
+            path = _extended(source, header, _content(source, stream, header, _MAX_EXTENSION)) or path
+            extensions += 1
+            if extensions > _MAX_EXTENSIONS:
+                raise refusal(source, f"it has more than {_MAX_EXTENSIONS} extension headers for one file")
+            continue
+        header.name = path or header.name
+        path, extensions = "", 0
+        if header.isdir():
+            _content(source, stream, header, 0)
+            yield header.name.rstrip("/") + "/", None
+        elif header.type in (tarfile.REGTYPE, tarfile.AREGTYPE):
+            _refuse_large(source, header.name, header.size)
+            yield header.name, _content(source, stream, header, MAX_FILE)
+        else:
+            what = "a link, a device or a sparse file"
+            raise refusal(source, f"{shown(header.name)} in it is {what}, allowed: files and folders")
+    _drain(source, stream)
+
+
+def _header(source: Path, block: bytes) -> tarfile.TarInfo:
+    try:
+        return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except tarfile.HeaderError as error:
+        raise refusal(source, f"it is not a tar (.tar, .tar.gz, .tar.bz2, .tar.xz), or damaged: {error}") from error
+
+
+def _content(source: Path, stream: IO[bytes], header: tarfile.TarInfo, most: int) -> bytes:
+    if not 0 <= header.size <= most:
+        raise refusal(source, f"an entry of {header.size} bytes for {shown(header.name)} in it, allowed: {most}")
+    return _exactly(source, stream, header.size + -header.size % _BLOCK)[: header.size]
+
+
+def _exactly(source: Path, stream: IO[bytes], size: int) -> bytes:
+    data = stream.read(size)
+    if len(data) != size:
+        raise refusal(source, "it is cut short, or not a tar (.tar, .tar.gz, .tar.bz2, .tar.xz)")
+    return data
+
+
+def _extended(source: Path, header: tarfile.TarInfo, content: bytes) -> str:
+    """The path that an extension header gives to the next entry, if it gives one (POSIX pax, or GNU's long name)."""
+    if header.type == tarfile.GNUTYPE_LONGNAME:
+        return content.rstrip(b"\0").decode("utf-8", "surrogateescape")
+    path = ""
+    while content.rstrip(b"\0"):
+        length, _, _ = content.partition(b" ")
+        if len(length) > 5 or not length.isdigit() or not 0 < int(length) <= len(content):
+            raise refusal(source, "its extended attributes are damaged")
+        record, content = content[: int(length)], content[int(length) :]
+        key, _, value = record[len(length) + 1 : -1].partition(b"=")
+        if key == b"size" or key.startswith(b"GNU.sparse"):
+            raise refusal(source, "it holds a sparse or a huge file, allowed: files and folders")
+        if key == b"path" and header.type == tarfile.XHDTYPE:
+            path = value.decode("utf-8", "surrogateescape")
+    return path
+
+
+def _drain(source: Path, stream: IO[bytes]) -> None:
+    """Read to the end, so that the check sums of a compressed file are compared; only zeros may follow."""
+    padding = 0
+    while data := stream.read(2**16):
+        padding += len(data)
+        if data.count(0) != len(data) or padding > _MAX_PADDING:
+            raise refusal(source, "something follows the end of the tar in it")

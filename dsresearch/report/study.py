@@ -1,0 +1,255 @@
+"""A study's folder as one value: what was planned, what was trained, and what is missing.
+
+Nothing here depends on when or where the report is made: every line of a caption comes from the files.
+"""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsresearch.design import MATCHES, InputError, Protocol, one_of, replace
+from dsresearch.schema import (
+    CONTROL_KINDS,
+    EPOCH_COLUMNS,
+    PREDICTION_COLUMNS,
+    ROLES,
+    natural,
+    read_parquet,
+    read_runs,
+    read_trials,
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One planned cell: an arm or a control, all trials of it."""
+
+    arm: str
+    setup: str
+    role: str
+    control_kind: str
+    match: str
+
+    @property
+    def name(self) -> str:
+        """The cell in words."""
+        what = f"control {self.control_kind}" if self.control_kind else self.arm
+        return what if self.match == "width" else f"{what} ({self.match} matched)"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of one study, read and checked against each other.
+
+    Attributes:
+        folder: where they lie.
+        about: the plain entries of protocol.toml.
+        protocol: what was decided beforehand.
+        cells: the planned cells, the paper's arms first.
+        trials: the rows of trials.csv that hold a result (failed models do not).
+        failed: those that do not.
+        exactness: the content of exactness.json, or None.
+        commits: commits of the runs, from runs.csv.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    protocol: Protocol
+    cells: tuple[Cell, ...]
+    trials: pd.DataFrame
+    failed: pd.DataFrame
+    exactness: Mapping[str, Any] | None
+    commits: tuple[str, ...]
+
+    @property
+    def study_id(self) -> str:
+        """<study>-<data>-<profile>."""
+        return str(self.about["study_id"])
+
+    @property
+    def dataset(self) -> str:
+        """Label of the pictures."""
+        return str(self.trials["dataset"].iloc[0])
+
+    @property
+    def n_test(self) -> int:
+        """Test pictures."""
+        return int(self.trials["n_test"].iloc[0])
+
+    @property
+    def n_train(self) -> int:
+        """Training pictures."""
+        return int(self.trials["n_train"].iloc[0])
+
+    @property
+    def command(self) -> str:
+        """The command that runs what is missing. A custom profile needs its own key=value settings again."""
+        profile = str(self.about["profile"])
+        base = profile.removeprefix("custom (from ").removesuffix(")")
+        again = "" if base == profile else " (and the key=value settings of the study)"
+        return f"`dsresearch run {self.about['study']} --data {self.about['data']} --profile {base}`{again}"
+
+    def arms(self, role: str, match: str = "width") -> list[str]:
+        """Names of the planned arms of a role, in the order of the table."""
+        return [c.arm for c in self.cells if c.role == role and c.match == match and not c.control_kind]
+
+    def absent_trials(self, cell: Cell) -> list[int]:
+        """Trials of a planned cell that no row with a result stands for."""
+        return sorted(set(range(self.protocol.trials)) - set(self.rows(cell)["trial"]))
+
+    def rows(self, cell: Cell) -> pd.DataFrame:
+        """Rows of one cell, by trial."""
+        return self.select(cell.control_kind, cell.match, "" if cell.control_kind else cell.arm)
+
+    def select(self, control_kind: str, match: str, arm: str = "") -> pd.DataFrame:
+        """Rows of a control, or of an arm, under one match, by trial."""
+        rows = self.trials[(self.trials["control_kind"] == control_kind) & (self.trials["match"] == match)]
+        return (rows[rows["arm"] == arm] if arm else rows).sort_values("trial")
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Every planned cell with trials missing, in words, with the command that runs it."""
+        out = []
+        for cell in self.cells:
+            absent = self.absent_trials(cell)
+            if absent:
+                which = "" if len(absent) == self.protocol.trials else f" trials {spans(absent)}"
+                out.append(f"{cell.name}{which}{self._why_failed(cell)} missing: run {self.command}")
+        return tuple(out)
+
+    def _why_failed(self, cell: Cell) -> str:
+        rows = self.failed[(self.failed["control_kind"] == cell.control_kind) & (self.failed["match"] == cell.match)]
+        rows = rows if cell.control_kind else rows[rows["arm"] == cell.arm]
+        return f" (failed: {one_line(rows['error_msg'].iloc[0]) or 'no message'})" if len(rows) else ""
+
+    def parquet(self, name: str) -> pd.DataFrame | None:
+        """Rows of epochs.parquet or predictions.parquet, or None where the study keeps none."""
+        columns = {"epochs": EPOCH_COLUMNS, "predictions": PREDICTION_COLUMNS}[name]
+        path = self.folder / f"{name}.parquet"
+        return read_parquet(path, columns) if path.exists() else None
+
+    def inputs(self) -> dict[str, str | None]:
+        """sha256 of the files that the verdict reads; None where a file is absent."""
+        names = ("protocol.toml", "trials.csv", "predictions.parquet", "exactness.json")
+        paths = {name: self.folder / name for name in names}
+        return {
+            name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
+            for name, path in paths.items()
+        }
+
+    def caption(self) -> str:
+        """What every table and figure says of itself: all of it read from the study's files."""
+        rows, protocol = self.trials, self.protocol
+        device = ", ".join(sorted(set(rows["device_kind"])))
+        mode = ", ".join(sorted(set(rows["exec_mode"])))
+        batch = ", ".join(str(n) for n in sorted(set(rows["trial_batch"])))
+        commits = ", ".join(self.commits) or "not recorded"
+        return (
+            f"Profile {one_line(self.about['profile'])}; data {one_line(self.dataset)}; {protocol.trials} trials; "
+            f"{self.n_test} test pictures; margin ±{protocol.margin:g} pp; alpha {protocol.alpha:g}; "
+            f"device {one_line(device)}; execution {mode}, {batch} a program; commit of the runs {commits}."
+        )
+
+
+def spans(numbers: list[int]) -> str:
+    """`0-2, 5` for 0, 1, 2, 5."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+
+
+def one_line(text: Any) -> str:
+    """Text of a file on one line, without control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+
+
+def read_study(folder: Path) -> Study:
+    """Read a study's folder. Raises InputError naming the file, and the line and column where it has any."""
+    if not (folder / "protocol.toml").is_file():
+        raise InputError(f"DIR={str(folder)!r} is not a study: no protocol.toml, allowed: a folder that `run` made")
+    about = _read_protocol(folder / "protocol.toml")
+    protocol = replace("protocol", Protocol(), dict(about["protocol"]))
+    cells = tuple(sorted((_cell(folder, entry) for entry in about["cells"]), key=_place))
+    trials = read_trials(folder / "trials.csv")
+    _check_trials(folder / "trials.csv", trials, about, protocol)
+    path = folder / "runs.csv"
+    commits = _commits(read_runs(path)) if path.exists() else ()
+    done = trials[trials["status"] != "failed"].astype({"test_wrong": "int64", "train_wrong": "int64"})
+    exactness = _read_exactness(folder / "exactness.json")
+    return Study(folder, about, protocol, cells, done, trials[trials["status"] == "failed"], exactness, commits)
+
+
+def _read_protocol(path: Path) -> dict[str, Any]:
+    try:
+        about = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: {one_line(error)}, allowed: TOML") from None
+    kinds = {"study": str, "study_id": str, "profile": str, "data": str, "protocol": dict, "cells": list}
+    for key, kind in kinds.items():
+        if not isinstance(about.get(key), kind):
+            raise InputError(f"{path}: {key}={about.get(key)!r} is not allowed: {kind.__name__}")
+    return about
+
+
+def _cell(folder: Path, entry: Any) -> Cell:
+    names = ("arm", "setup", "role", "control_kind", "match")
+    if not isinstance(entry, dict) or any(not isinstance(entry.get(name), str) for name in names):
+        raise InputError(f"{folder / 'protocol.toml'}: cells={entry!r} is not allowed: a table with {', '.join(names)}")
+    one_of("role", entry["role"], ROLES)
+    one_of("control_kind", entry["control_kind"], CONTROL_KINDS)
+    one_of("match", entry["match"], MATCHES)
+    return Cell(*(entry[name] for name in names))
+
+
+def _place(cell: Cell) -> tuple[Any, ...]:
+    return (MATCHES.index(cell.match), CONTROL_KINDS.index(cell.control_kind), natural(cell.arm))
+
+
+def _check_trials(path: Path, trials: pd.DataFrame, about: Mapping[str, Any], protocol: Protocol) -> None:
+    for column in ("study_id", "profile"):
+        if trials[column].iloc[0] != about[column]:
+            raise InputError(
+                f"{path}: line 2: column {column}: {trials[column].iloc[0]!r} is not allowed: "
+                f"{about[column]!r} as in protocol.toml"
+            )
+    beyond = trials[trials["trial"] >= protocol.trials]
+    if len(beyond):
+        raise InputError(
+            f"{path}: line {beyond.index[0] + 2}: column trial: {beyond['trial'].iloc[0]} is not allowed: "
+            f"less than the {protocol.trials} trials of protocol.toml"
+        )
+    if (trials["status"] == "failed").all():
+        raise InputError(f"{path}: line 2: column status: every model failed, allowed: at least one result")
+
+
+def _read_exactness(path: Path) -> Mapping[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {one_line(error)}, allowed: JSON") from None
+    pairs = found.get("pairs") if isinstance(found, dict) else None
+    if not isinstance(pairs, list) or any(not isinstance(pair, dict) for pair in pairs):
+        raise InputError(f"{path}: pairs={pairs!r} is not allowed: a list of objects with a, b and class")
+    return found  # type: ignore[no-any-return]
+
+
+def _commits(runs: pd.DataFrame) -> tuple[str, ...]:
+    found = {
+        str(sha)[:12] + (" with local changes" if dirty is True else "")
+        for sha, dirty in zip(runs["git_sha"], runs["git_dirty"], strict=True)
+        if sha
+    }
+    return tuple(sorted(found))

@@ -1,0 +1,150 @@
+"""Reads the study's files, validated cell by cell: an error names file, line and column."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsresearch.design import InputError, nearest
+from dsresearch.schema.columns import (
+    KEY,
+    ONE_STUDY,
+    RUN_COLUMNS,
+    SCHEMA_VERSION,
+    TRIAL_COLUMNS,
+    Column,
+    arrow_schema,
+    fault,
+)
+
+
+def read_trials(path: Path) -> pd.DataFrame:
+    """The rows of a trials.csv, typed, in the order of the file.
+
+    Raises InputError naming file, line and column for a wrong schema, a duplicate key, text in a number, a percentage
+    where an integer belongs, mixed protocols, or no rows.
+    """
+    rows, lines = _read_rows(path, TRIAL_COLUMNS)
+    if not rows:
+        raise InputError(f"{path}: line 2: no rows, allowed: one row a trained model")
+    seen: dict[tuple[Any, ...], int] = {}
+    for row, line in zip(rows, lines, strict=True):
+        key = tuple(row[name] for name in KEY)
+        if key in seen:
+            raise InputError(
+                f"{path}: line {line}: columns {', '.join(KEY)}={key!r} stand in line {seen[key]} too, allowed: once"
+            )
+        seen[key] = line
+        _check_trial(path, line, row, rows[0])
+    return _frame(rows, TRIAL_COLUMNS)
+
+
+def read_runs(path: Path) -> pd.DataFrame:
+    """The rows of a runs.csv, typed. Raises InputError naming file, line and column."""
+    return _frame(_read_rows(path, RUN_COLUMNS)[0], RUN_COLUMNS)
+
+
+def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[str, Any]) -> None:
+    def refuse(column: str, allowed: str) -> InputError:
+        return InputError(f"{path}: line {line}: column {column}: {row[column]!r} is not allowed: {allowed}")
+
+    if row["schema_version"] != SCHEMA_VERSION:
+        raise refuse("schema_version", f"{SCHEMA_VERSION}")
+    for column in ONE_STUDY:
+        if row[column] != first[column]:
+            raise refuse(column, f"{first[column]!r} as in the first row, one file holds one protocol")
+    for wrong, total in (("test_wrong", "n_test"), ("train_wrong", "n_train")):
+        if row[total] == 0:
+            raise refuse(total, "at least 1 picture")
+        if row[wrong] is None and row["status"] != "failed":
+            raise refuse(wrong, "a whole number of pictures unless the status is failed")
+        if row[wrong] is not None and row[wrong] > row[total]:
+            raise refuse(wrong, f"at most {total}={row[total]}")
+
+
+def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Parsed rows and the line on which each begins."""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}), allowed: a file of rows") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: byte {error.start}: not UTF-8, allowed: UTF-8 text") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows, lines, begin = [], [], 1
+    try:
+        _check_header(path, next(reader, []), columns)
+        begin = reader.line_num + 1
+        for cells in reader:
+            if len(cells) != len(columns):
+                raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(columns)} as in the header")
+            rows.append(
+                {
+                    name: _parse(path, begin, name, column, cell)
+                    for (name, column), cell in zip(columns.items(), cells, strict=True)
+                }
+            )
+            lines.append(begin)
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        raise InputError(f"{path}: line {begin}: not CSV ({error}), allowed: comma-separated values") from None
+    return rows, lines
+
+
+def _check_header(path: Path, header: Sequence[str], columns: Mapping[str, Column]) -> None:
+    for name in header:
+        if name not in columns:
+            raise InputError(f"{path}: line 1: column {name!r} is not known{nearest(name, columns)}")
+    for name in columns:
+        if name not in header:
+            raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(columns)}")
+    for here, there in zip(header, columns, strict=False):
+        if here != there:
+            raise InputError(f"{path}: line 1: column {here!r} stands where {there!r} belongs")
+    if len(header) != len(columns):
+        raise InputError(f"{path}: line 1: {len(header)} columns, allowed: {len(columns)}")
+
+
+def _parse(path: Path, line: int, name: str, column: Column, cell: str) -> Any:
+    allowed = fault(column, cell)
+    if allowed:
+        raise InputError(f"{path}: line {line}: column {name}: {cell!r} is not allowed: {allowed}")
+    if column.kind == "text" or column.kind == "sha256":
+        return cell
+    if not cell:
+        return None
+    if column.kind == "flag":
+        return cell == "true"
+    return int(cell) if column.kind == "whole" else float(cell)
+
+
+def _frame(rows: list[dict[str, Any]], columns: Mapping[str, Column]) -> pd.DataFrame:
+    dtypes = {"whole": ("int64", "Int64"), "number": ("float64",) * 2, "flag": ("bool", "boolean")}
+    return pd.DataFrame(
+        {
+            name: pd.Series(
+                [row[name] for row in rows], dtype=dtypes.get(column.kind, ("object",) * 2)[column.optional]
+            )
+            for name, column in columns.items()
+        }
+    )
+
+
+def read_parquet(path: Path, columns: Mapping[str, Column]) -> pd.DataFrame:
+    """The rows of an epochs.parquet or predictions.parquet. Raises InputError naming the file and the column."""
+    try:
+        table = pq.read_table(path, columns=None)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}), allowed: Parquet") from None
+    expected = arrow_schema(columns)
+    _check_header(path, table.schema.names, columns)
+    for field in expected:
+        if table.schema.field(field.name).type != field.type:
+            kind = table.schema.field(field.name).type
+            raise InputError(f"{path}: column {field.name}: type {kind} is not allowed: {field.type}")
+    return table.to_pandas()

@@ -1,0 +1,120 @@
+"""Writes the study's files with fixed bytes: sorted, LF, one spelling of a number, whole or not at all."""
+
+import contextlib
+import csv
+import io
+import math
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dsresearch.design import MATCHES, SETUPS, InputError
+from dsresearch.schema.columns import CONTROL_KINDS, KEY, Column, arrow_schema, fault
+
+
+def write_csv(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
+    """Write rows with fixed bytes: sorted by key, the paper's arms first, LF, shortest floats that read back equal.
+
+    Raises ValueError where a row's names or values do not fit the columns: that is a fault of the writer.
+    """
+    records = _records(rows, columns)
+    out = io.StringIO(newline="")
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(columns)
+    for row in records:
+        writer.writerow([_cell(name, column, row[name]) for name, column in columns.items()])
+    write_atomic(path, out.getvalue().encode())
+
+
+def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
+    """Write rows as Parquet with fixed bytes for one version of pyarrow, sorted by key and then by epoch or picture."""
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=list(columns))
+    if list(frame.columns) != list(columns):
+        raise ValueError(f"columns {list(frame.columns)} do not fit {list(columns)}")
+    order = [name for name in (*KEY, "epoch", "image_id") if name in columns]
+    frame = frame.sort_values(order, kind="stable", key=_rank, ignore_index=True)
+    table = pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False)
+    sink = io.BytesIO()
+    pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
+    write_atomic(path, sink.getvalue())
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old bytes or the new. Raises InputError where it cannot be written."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise InputError(f"{path}: cannot be written ({error.strerror}), allowed: a writable folder") from None
+
+
+def natural(name: str) -> tuple[Any, ...]:
+    """Sort key of an arm's name: the paper's rows first in their order, then by name with numbers by value."""
+    known = list(SETUPS)
+    parts = re.split(r"([0-9]+)", name)
+    numbers = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
+    return (known.index(name) if name in SETUPS else len(known), numbers, name)
+
+
+_ORDERED: Mapping[str, Callable[[Any], Any]] = {
+    "arm": natural,
+    "control_kind": CONTROL_KINDS.index,
+    "match": MATCHES.index,
+}
+
+
+def _rank(values: pd.Series) -> pd.Series:
+    """A column as whole numbers in the order of `write_csv`, for pandas to sort by."""
+    if values.name not in _ORDERED:
+        return values
+    names = sorted(set(values), key=_ORDERED[values.name])
+    return values.map({name: rank for rank, name in enumerate(names)})
+
+
+def _records(rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> list[dict[str, Any]]:
+    if isinstance(rows, pd.DataFrame):
+        rows = rows.astype(object).where(rows.notna(), None).to_dict("records")
+    records = [dict(row) for row in rows]
+    for row in records:
+        if set(row) != set(columns):
+            raise ValueError(f"names {sorted(set(row) ^ set(columns))} do not fit the columns of the file")
+    key = [name for name in (*KEY, "attempt", "started_utc", "cell_id") if name in columns]
+    return sorted(
+        records, key=lambda row: [_ORDERED[name](row[name]) if name in _ORDERED else row[name] for name in key]
+    )
+
+
+def _cell(name: str, column: Column, value: Any) -> str:
+    missing = value is None or (isinstance(value, (float, np.floating)) and math.isnan(value))
+    if missing:
+        text = ""
+    elif column.kind == "flag":
+        text = {True: "true", False: "false"}[bool(value)]
+    elif column.kind == "whole":
+        text = str(int(value)) if int(value) == value else repr(value)
+    elif column.kind == "number":
+        text = repr(float(value))
+    else:
+        text = str(value)
+    allowed = fault(column, text)
+    if allowed:
+        raise ValueError(f"{name}={value!r} is not allowed: {allowed}")
+    return text

@@ -1,0 +1,51 @@
+"""What the study computes from paired trials: floors, intervals, equivalence, agreement, power, verdict.
+
+numpy and scipy only, pure functions of arrays: errors and differences are percentage points, trials lie along the last
+axis.
+"""
+
+from dsresearch.statistics.agreement import Agreement, agreement
+from dsresearch.statistics.paired import (
+    Interval,
+    abs_mean,
+    bca_interval,
+    equivalence_margin,
+    farther_p,
+    holm,
+    mean_abs,
+    nadeau_bengio_p,
+    null_percentile,
+    sd,
+    sign_flip_p,
+    t_interval,
+    tost_p,
+)
+from dsresearch.statistics.power import minimum_detectable_effect, run_sd, tost_power
+from dsresearch.statistics.simulate import chances
+from dsresearch.statistics.verdict import RULE_VERSION, Evidence, Verdict, judge
+
+__all__ = [
+    "RULE_VERSION",
+    "Agreement",
+    "Evidence",
+    "Interval",
+    "Verdict",
+    "abs_mean",
+    "agreement",
+    "bca_interval",
+    "chances",
+    "equivalence_margin",
+    "farther_p",
+    "holm",
+    "judge",
+    "mean_abs",
+    "minimum_detectable_effect",
+    "nadeau_bengio_p",
+    "null_percentile",
+    "run_sd",
+    "sd",
+    "sign_flip_p",
+    "t_interval",
+    "tost_p",
+    "tost_power",
+]

@@ -1,0 +1,255 @@
+"""Training as a pure fold: (state, epoch) -> (state, row of the curve), one compiled program for a whole epoch.
+
+A trial differs from another of its program in traced values alone (its split, its keys, its weights), so one program serves
+all of them, one after another or side by side on a leading axis. Keys are derived by meaning, `fold_in(key, epoch)`, never by
+order of discovery: an epoch can be run again, or run first, and gives the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from dsresearch.design import Recipe
+from dsresearch.modules import draw
+
+Array = jax.Array
+Tree = Any
+
+EVALUATION_BATCH = 500  # pictures; a whole number of them in 10,000, 6,000 and all of the digits' 360 in one
+
+
+class Pictures(NamedTuple):
+    """A data set on the device: images uint8 [n, H, W, C] and labels int32 [n]."""
+
+    images: Array
+    labels: Array
+
+
+class Trial(NamedTuple):
+    """What a trial brings: indices of its pictures, int32 [n_train] and [n_test], and its keys for order and augmentation."""
+
+    train: Array
+    test: Array
+    order_key: Array
+    augment_key: Array
+
+
+class State(NamedTuple):
+    """What changes from step to step: float32 weights, BatchNorm statistics, optimiser state, steps done."""
+
+    params: Tree
+    stats: Tree
+    optimiser: Tree
+    step: Array
+
+
+class Row(NamedTuple):
+    """One epoch of the curve. Sums over the epoch's training pictures as they were trained on; test after the epoch."""
+
+    step: Array
+    rate: Array
+    train_loss: Array
+    train_wrong: Array
+    test_wrong: Array
+    test_nll: Array
+    grad_norm: Array
+    param_norm: Array
+
+
+class Predictions(NamedTuple):
+    """Class [n], probability of the true class [n], and its lead over the best other class [n]."""
+
+    predicted: Array
+    p_true: Array
+    margin: Array
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network and how it is trained, with everything static: one compilation for all trials of a cell.
+
+    Attributes:
+        network: a Flax module called with (pictures, train) that gives logits.
+        recipe: optimiser, schedule, batch, epochs, dtype of the activations.
+        n_train: training pictures of a trial.
+        augmentation: `none` or `crop_flip`.
+        trial_batch: trials side by side on a leading axis of state, trial and rows; 1 means no such axis.
+    """
+
+    network: nn.Module
+    recipe: Recipe
+    n_train: int
+    augmentation: str
+    trial_batch: int = 1
+
+    @property
+    def steps_an_epoch(self) -> int:
+        return self.n_train // self.recipe.batch
+
+    @cached_property
+    def schedule(self) -> optax.Schedule:
+        """Learning rate against steps."""
+        recipe, steps = self.recipe, self.steps_an_epoch * self.recipe.epochs
+        if recipe.schedule == "constant":
+            return optax.constant_schedule(recipe.rate)
+        rise = max(1, round(recipe.warmup * steps))
+
+        def rate(step: Array) -> Array:
+            # Written out: optax's joined schedules mix integers and floats, which strict promotion refuses.
+            done = jnp.asarray(step, jnp.float32)
+            fallen = jnp.clip((done - rise) / max(steps - rise, 1), 0.0, 1.0)
+            return recipe.rate * jnp.minimum((done + 1) / rise, 0.5 * (1 + jnp.cos(jnp.pi * fallen)))
+
+        return rate
+
+    @cached_property
+    def optimiser(self) -> optax.GradientTransformation:
+        """SGD with Nesterov momentum; weight decay on kernels, which are what has more than one axis."""
+        kernels = partial(jax.tree.map, lambda w: w.ndim > 1)
+        return optax.chain(
+            optax.add_decayed_weights(self.recipe.decay, mask=kernels),
+            optax.sgd(self.schedule, momentum=self.recipe.momentum, nesterov=True),
+        )
+
+    # --- the pure parts, for one trial ---
+
+    def initial(self, params: Tree, stats: Tree) -> State:
+        """The state before the first step, from weights and BatchNorm statistics."""
+        return State(params, stats, self.optimiser.init(params), jnp.zeros((), jnp.int32))
+
+    def logits(self, params: Tree, stats: Tree, images: Array) -> Array:
+        """Evaluation: running statistics, so that no picture's answer depends on its neighbours."""
+        return self.network.apply({"params": params, "stats": stats}, self._scaled(images), False)
+
+    def step(self, state: State, images: Array, labels: Array) -> tuple[State, tuple[Array, Array, Array]]:
+        """One step on uint8 images [N, H, W, C]; gives also the mean loss, the wrong ones and the gradient's norm."""
+
+        def loss_of(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
+            variables = {"params": params, "stats": state.stats}
+            logits, updated = self.network.apply(variables, self._scaled(images), True, mutable=["stats"])
+            return _cross_entropy(logits, labels).mean(), (logits, updated["stats"])
+
+        (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params)
+        params = optax.apply_updates(state.params, updates)
+        wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
+        return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.global_norm(gradient))
+
+    def epoch(self, state: State, epoch: Array, trial: Trial, pictures: Pictures) -> tuple[State, Row]:
+        """The fold: one pass over the trial's training pictures in its order for this epoch, then one over its test set."""
+        order = jax.random.permutation(jax.random.fold_in(trial.order_key, epoch), trial.train)
+        batches = order[: self.steps_an_epoch * self.recipe.batch].reshape(self.steps_an_epoch, self.recipe.batch)
+        augment_key = jax.random.fold_in(trial.augment_key, epoch)
+
+        def one(state: State, batch: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
+            step, indices = batch
+            images = pictures.images[indices]
+            if self.augmentation == "crop_flip":
+                images = crop_flip(jax.random.fold_in(augment_key, step), images)
+            return self.step(state, images, pictures.labels[indices])
+
+        state, (loss, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))
+        test_wrong, test_nll = self.score(state, trial.test, pictures)
+        rate = jnp.asarray(self.schedule(state.step - 1), jnp.float32)
+        return state, Row(
+            state.step, rate, loss.mean(), wrong.sum(dtype=jnp.int32), test_wrong, test_nll, norm.mean(),
+            optax.global_norm(state.params),
+        )
+
+    def score(self, state: State, indices: Array, pictures: Pictures) -> tuple[Array, Array]:
+        """Pictures wrong (a count) and mean negative log-likelihood over `indices`."""
+
+        def one(images: Array, labels: Array) -> tuple[Array, Array]:
+            logits = self.logits(state.params, state.stats, images)
+            return logits.argmax(1).astype(jnp.int32) != labels, _cross_entropy(logits, labels)
+
+        wrong, nll = self._over(indices, pictures, one)
+        return wrong.sum(dtype=jnp.int32), nll.mean()
+
+    def predict(self, state: State, indices: Array, pictures: Pictures) -> Predictions:
+        """What the trained network says of each picture of `indices`."""
+
+        def one(images: Array, labels: Array) -> Predictions:
+            logits = self.logits(state.params, state.stats, images)
+            probabilities = jax.nn.softmax(logits)
+            true = jax.nn.one_hot(labels, logits.shape[1], dtype=probabilities.dtype)
+            p_true = (probabilities * true).sum(1)
+            other = jnp.max(probabilities - true, axis=1)  # the true class falls to p - 1 <= 0
+            return Predictions(logits.argmax(1).astype(jnp.int32), p_true, p_true - other)
+
+        return self._over(indices, pictures, one)
+
+    def _over(self, indices: Array, pictures: Pictures, one: Callable[[Array, Array], Any]) -> Any:
+        """Apply `one` to batches of pictures; the last batch is filled up with picture 0 and the filling cut off."""
+        n = indices.shape[0]
+        batch = min(n, EVALUATION_BATCH)
+        filled = jnp.pad(indices, (0, -n % batch)).reshape(-1, batch)
+        out = jax.lax.map(lambda chosen: one(pictures.images[chosen], pictures.labels[chosen]), filled)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], out)
+
+    def _scaled(self, images: Array) -> Array:
+        """uint8 to about [-2, 2] by one fixed map: BatchNorm behind the stem takes out what a data set's own would."""
+        dtype = jnp.dtype(self.recipe.dtype)
+        return ((images.astype(jnp.float32) - 127.5) / 63.75).astype(dtype)
+
+    # --- compiled, for `trial_batch` trials ---
+
+    @cached_property
+    def run_epoch(self) -> Callable[[State, Array, Trial, Pictures], tuple[State, Row]]:
+        """`epoch`, compiled, the old state's memory given to the new one."""
+        return jax.jit(self._side_by_side(self.epoch, (0, None, 0, None)), donate_argnums=0)
+
+    @cached_property
+    def run_score(self) -> Callable[[State, Array, Pictures], tuple[Array, Array]]:
+        return jax.jit(self._side_by_side(self.score, (0, 0, None)))
+
+    @cached_property
+    def run_predict(self) -> Callable[[State, Array, Pictures], Predictions]:
+        return jax.jit(self._side_by_side(self.predict, (0, 0, None)))
+
+    @cached_property
+    def run_draw(self) -> Callable[[Array, tuple[int, int, int]], tuple[Tree, Tree]]:
+        """Initial weights and statistics of one trial, from its key, for pictures of (H, W, C)."""
+        return jax.jit(partial(draw, self.network), static_argnums=1)
+
+    def _side_by_side(self, one: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
+        return one if self.trial_batch == 1 else jax.vmap(one, axes)
+
+    def fold(
+        self, state: State, trial: Trial, pictures: Pictures, epochs: range
+    ) -> Iterator[tuple[int, State, Row]]:
+        """Run the epochs of a range (counted from 0) one by one; stopping and going on gives the same bits."""
+        for epoch in epochs:
+            state, row = self.run_epoch(state, jnp.asarray(epoch, jnp.int32), trial, pictures)
+            yield epoch, state, row
+
+
+def _cross_entropy(logits: Array, labels: Array) -> Array:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def crop_flip(key: Array, images: Array, margin: int = 4) -> Array:
+    """Shift each picture by up to `margin` pixels over black, and mirror half of them: the usual CIFAR augmentation."""
+    n, height, width, channels = images.shape
+    shift_key, flip_key = jax.random.split(key)
+    offsets = jax.random.randint(shift_key, (n, 2), 0, 2 * margin + 1)
+    flips = jax.random.bernoulli(flip_key, shape=(n,))
+    padded = jnp.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
+
+    def one(image: Array, offset: Array, flip: Array) -> Array:
+        zero = jnp.zeros((), offset.dtype)
+        crop = jax.lax.dynamic_slice(image, (offset[0], offset[1], zero), (height, width, channels))
+        return jnp.where(flip, crop[:, ::-1], crop)
+
+    return jax.vmap(one)(padded, offsets, flips)
+
+
+def stacked(trees: Sequence[Tree]) -> Tree:
+    """Trees of equal shape side by side on a new leading axis (for `trial_batch` > 1)."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)

@@ -1,0 +1,146 @@
+"""The arrows of the house: which room may know which, and what may be loaded when a room is imported.
+
+A room is a module or package directly under `dsresearch/`. Source is parsed, so imports within functions count; and
+every room is imported in a process of its own, so what others pull in counts too.
+"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "dsresearch"
+
+
+class Room(NamedTuple):
+    """What a room may do, as names in a string.
+
+    Attributes:
+        rooms: rooms that it may import; all of them stand above it in HOUSE.
+        packages: packages that it may import beside the standard library.
+        loads: packages among HEAVY that may be loaded once it is imported.
+    """
+
+    rooms: str = ""
+    packages: str = ""
+    loads: str = ""
+
+
+NETWORK = "jax flax"
+HEAVY = {"jax", "flax", "optax", "orbax", "sacred", "tensorflow_datasets", "sklearn", "matplotlib", "seaborn", "ray"}
+HOUSE = {
+    "__init__": Room(),
+    "design": Room(),
+    "operators": Room("", "jax numpy", "jax"),
+    "modules": Room("design operators", NETWORK, NETWORK),
+    "networks": Room("design operators modules", NETWORK, NETWORK),
+    "transport": Room("design operators modules", f"{NETWORK} numpy", NETWORK),
+    "cost": Room("design"),
+    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
+    "train": Room("design networks", f"{NETWORK} optax numpy", f"{NETWORK} optax"),
+    "studies": Room("design"),
+    "schema": Room("design", "numpy pandas pyarrow"),
+    "ledger": Room("design studies schema", "sacred numpy", "sacred"),
+    "launch": Room("design studies ledger", "ray", "sacred"),
+    "statistics": Room("design", "numpy scipy"),
+    "report": Room(
+        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+    ),
+    "cli": Room("__init__ design transport cost data train studies schema ledger launch statistics report"),
+    "__main__": Room("cli"),
+}
+
+
+def files(room: str) -> list[Path]:
+    """The source files of a room."""
+    return sorted((PACKAGE / room).rglob("*.py")) or [PACKAGE / f"{room}.py"]
+
+
+def imported(path: Path) -> set[str]:
+    """The dotted names that a file imports, `from a import b` as `a.b`, relative ones made absolute."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
+            origin = ".".join([*above, *filter(None, [node.module])])
+            names |= {f"{origin}.{alias.name}" for alias in node.names}
+    return names
+
+
+def rooms_of(names: set[str]) -> set[str]:
+    """The rooms among imported names; what else the package offers (its version) is the room `__init__`."""
+    inner = {name.partition("dsresearch.")[2].split(".")[0] for name in names if name.split(".")[0] == "dsresearch"}
+    return {room if room in HOUSE else "__init__" for room in inner}
+
+
+def packages_of(names: set[str]) -> set[str]:
+    """The packages among imported names that are neither this one nor of the standard library."""
+    return {name.split(".")[0] for name in names} - {"dsresearch"} - sys.stdlib_module_names
+
+
+def printed(code: str, *arguments: str) -> set[str]:
+    """The words that a fresh interpreter prints."""
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def test_every_room_is_in_the_table_and_every_entry_is_a_room() -> None:
+    modules = {path.stem for path in PACKAGE.glob("*.py")}
+    assert modules | {path.parent.name for path in PACKAGE.glob("*/*.py")} == set(HOUSE)
+
+
+def test_the_table_points_downwards() -> None:
+    above: set[str] = set()
+    for name, room in HOUSE.items():
+        assert set(room.rooms.split()) <= above, name
+        above.add(name)
+
+
+@pytest.mark.parametrize("name", HOUSE)
+def test_a_room_knows_only_what_it_may(name: str) -> None:
+    names = set().union(*map(imported, files(name)))
+    assert rooms_of(names) - {name} <= set(HOUSE[name].rooms.split())
+    assert packages_of(names) <= set(HOUSE[name].packages.split())
+
+
+LOAD = """
+import importlib, pkgutil, sys
+room = importlib.import_module(sys.argv[1])
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
+    importlib.import_module(module.name)
+print(*sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name", [name for name in HOUSE if not name.startswith("__")])
+def test_importing_a_room_loads_only_what_it_may(name: str) -> None:
+    assert printed(LOAD, f"dsresearch.{name}") & HEAVY <= set(HOUSE[name].loads.split())
+
+
+HELP = """
+import runpy, sys
+sys.argv = ["dsresearch", "--help"]
+try:
+    runpy.run_module("dsresearch", run_name="__main__")
+finally:
+    print(*sys.modules)
+"""
+
+
+def test_help_is_printed_without_heavy_packages() -> None:
+    words = printed(HELP)
+    assert "usage:" in words
+    assert not words & HEAVY
+
+
+def test_an_experiment_knows_sacred_and_the_package_alone() -> None:
+    for path in ROOT.glob("experiments/*.py"):
+        assert packages_of(imported(path)) <= {"sacred"}, path.name
