@@ -9,7 +9,7 @@ OUT ?= out/hybrid-digits-quick
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PIP := $(BIN)/python -m pip --disable-pip-version-check
+PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 
 .PHONY: help reproduce test test-all check lock clean
@@ -44,7 +44,7 @@ clean:  ## remove .venv and caches; what was trained stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # One of the packages (promise) comes as source only. It is built by the locked setuptools, which therefore goes first;
-# in pip's isolated build it would be by whichever is newest that day.
+# in pip's isolated build it would be by whichever is newest that day. (Pips before 23.1 build it in an older way unless told.)
 $(READY): requirements.lock pyproject.toml
 	@why=$$($(PYTHON) -B -c 'import dsresearch' 2>&1) || { printf '%s\n' "$$why" | tail -n 1 >&2; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)

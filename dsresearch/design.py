@@ -136,17 +136,17 @@ class Design:
 
     def _refuse_indivisible_channels(self) -> None:
         for c_in, c_out in self.module_shapes():
+            parts = {"inception": 4, "resnext": 2}.get(self.formulation, 1)  # towers; the bottleneck is half as wide
+            if c_out % parts:
+                raise InputError(
+                    f"design.width={self.width} is not allowed: setup {self.formulation!r} needs a multiple of {parts}"
+                )
             for what, channels in self._divided_channels(c_in, c_out):
-                parts = self.segments(channels)
-                if channels % parts:
+                if channels % self.segments(channels):
                     raise InputError(
                         f"design.groups={self.groups} is not allowed: it does not divide the {channels} {what} channels "
                         f"of a stage at design.width={self.width}, allowed: {_divisors(channels)}"
                     )
-            if self.formulation == "inception" and c_out % 4:
-                raise InputError(f"design.width={self.width} is not allowed: setup 'inception' needs a multiple of 4")
-            if self.formulation == "resnext" and c_out % 2:
-                raise InputError(f"design.width={self.width} is not allowed: setup 'resnext' needs a multiple of 2")
 
     def _divided_channels(self, c_in: int, c_out: int) -> list[tuple[str, int]]:
         """The channel counts that the group count must divide in a module of c_in -> c_out channels."""

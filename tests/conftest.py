@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from dsresearch.runtime import environment
+
 # Through the environment: processes that a test starts inherit it, and a test that keeps jax out stays without it.
+os.environ.update(environment(threads=1))  # the compiler flags of a study; one thread, as `make test` has two workers
 os.environ["JAX_NUMPY_DTYPE_PROMOTION"] = "strict"
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ["MPLBACKEND"] = "Agg"

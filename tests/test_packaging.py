@@ -9,12 +9,14 @@ import sys
 import tomllib
 import zipfile
 from email import message_from_string
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+from test_rooms import imported, packages_of
 
 import dsresearch
 
@@ -127,6 +129,14 @@ def test_every_dependency_says_why() -> None:
     for requirement in [*PROJECT["dependencies"], *(text for extra in EXTRAS.values() for text in extra)]:
         (line,) = [line for line in lines if line.strip().startswith(f'"{requirement}"')]
         assert re.search(r'",\s+# \w.{5,}', line), line
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    files = (ROOT / "dsresearch").rglob("*.py")
+    declared = {canonicalize_name(Requirement(text).name) for text in (*PROJECT["dependencies"], *EXTRAS["ray"])}
+    owners = packages_distributions()  # Pillow owns PIL
+    for package in packages_of(set().union(*map(imported, files))):
+        assert {canonicalize_name(owner) for owner in owners.get(package, [package])} & declared, package
 
 
 def test_the_version_is_the_same_everywhere() -> None:

@@ -30,27 +30,35 @@ class Room(NamedTuple):
     loads: str = ""
 
 
-NETWORK = "jax flax"
 HEAVY = {"jax", "flax", "optax", "orbax", "sacred", "tensorflow_datasets", "sklearn", "matplotlib", "seaborn", "ray"}
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
     "operators": Room("", "jax numpy", "jax"),
-    "modules": Room("design operators", NETWORK, NETWORK),
-    "networks": Room("design operators modules", NETWORK, NETWORK),
-    "transport": Room("design operators modules", f"{NETWORK} numpy", NETWORK),
+    "modules": Room("design operators", "jax flax", "jax flax"),
+    "networks": Room("design operators modules", "jax flax", "jax flax"),
+    "transport": Room("design operators modules", "jax flax numpy", "jax flax"),
     "cost": Room("design"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
-    "train": Room("design networks", f"{NETWORK} optax numpy", f"{NETWORK} optax"),
-    "studies": Room("design"),
+    "checkpoint": Room("", "orbax", "jax orbax"),
+    "train": Room("design modules networks", "jax flax optax numpy", "jax flax optax"),
+    "studies": Room("design cost data"),
+    "runtime": Room(),
     "schema": Room("design", "numpy pandas pyarrow"),
-    "ledger": Room("design studies schema", "sacred numpy", "sacred"),
-    "launch": Room("design studies ledger", "ray", "sacred"),
-    "statistics": Room("design", "numpy scipy"),
-    "report": Room(
-        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+    "trials": Room(
+        "design networks transport data checkpoint train studies schema", "jax numpy", "jax flax optax orbax"
     ),
-    "cli": Room("__init__ design transport cost data train studies schema ledger launch statistics report"),
+    "store": Room("design studies schema", "tomli_w"),
+    "export": Room("schema store", "pandas"),
+    "ledger": Room("design data studies runtime schema trials store", "sacred jax numpy pandas", "sacred"),
+    "progress": Room("studies store"),
+    "launch": Room("design studies runtime store export progress", "ray"),
+    "statistics": Room("design", "numpy scipy"),
+    "report": Room("design schema statistics", "numpy pandas matplotlib seaborn", "matplotlib seaborn"),
+    "cli": Room(
+        "__init__ design transport cost data train studies runtime schema store export ledger progress launch "
+        "statistics report"
+    ),
     "__main__": Room("cli"),
 }
 

@@ -141,7 +141,7 @@ def read(folder: Path) -> Pictures:
     try:
         images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
         labels = np.load(folder / "labels.npy")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise _damaged(folder, "its arrays cannot be read") from error
     content = pictures(meta["name"], meta["label"], images, labels, meta["n_train"], tuple(meta["classes"]))
     if content.fingerprint != meta["fingerprint"]:

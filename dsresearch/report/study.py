@@ -52,9 +52,8 @@ class Study:
         folder: where they lie.
         about: the plain entries of protocol.toml.
         protocol: what was decided beforehand.
-        cells: the planned cells, the paper's arms first.
-        trials: the rows of trials.csv that hold a result (failed models do not).
-        failed: those that do not.
+        planned: the cells that the protocol asks for.
+        rows_read: the rows of trials.csv.
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
     """
@@ -62,9 +61,8 @@ class Study:
     folder: Path
     about: Mapping[str, Any]
     protocol: Protocol
-    cells: tuple[Cell, ...]
-    trials: pd.DataFrame
-    failed: pd.DataFrame
+    planned: tuple[Cell, ...]
+    rows_read: pd.DataFrame
     exactness: Mapping[str, Any] | None
     commits: tuple[str, ...]
 
@@ -76,25 +74,42 @@ class Study:
     @property
     def dataset(self) -> str:
         """Label of the pictures."""
-        return str(self.trials["dataset"].iloc[0])
+        return str(self.rows_read["dataset"].iloc[0])
 
     @property
     def n_test(self) -> int:
         """Test pictures."""
-        return int(self.trials["n_test"].iloc[0])
+        return int(self.rows_read["n_test"].iloc[0])
 
     @property
     def n_train(self) -> int:
         """Training pictures."""
-        return int(self.trials["n_train"].iloc[0])
+        return int(self.rows_read["n_train"].iloc[0])
 
-    @property
-    def command(self) -> str:
+    @cached_property
+    def trials(self) -> pd.DataFrame:
+        """The rows that hold a result; a diverged model's result counts as it is, a failed one has none."""
+        done = self.rows_read[self.rows_read["status"] != "failed"]
+        return done.astype({"test_wrong": "int64", "train_wrong": "int64"})
+
+    @cached_property
+    def cells(self) -> tuple[Cell, ...]:
+        """The planned cells and any other that was trained, in the order of the table."""
+        names = ["arm", "setup", "role", "control_kind", "match"]
+        trained = {Cell(*values) for values in self.trials[names].itertuples(index=False, name=None)}
+        known = {(c.arm, c.control_kind, c.match) for c in self.planned}
+        trained = {cell for cell in trained if cell.control_kind != "rerun_baseline"}  # stands behind `rerun` only
+        others = [c for c in trained if (c.arm, c.control_kind, c.match) not in known]
+        return tuple(sorted((*self.planned, *others), key=_place))
+
+    def command(self, match: str = "width") -> str:
         """The command that runs what is missing. A custom profile needs its own key=value settings again."""
         profile = str(self.about["profile"])
         base = profile.removeprefix("custom (from ").removesuffix(")")
+        matched = "" if match == "width" else f" --match {match}"
         again = "" if base == profile else " (and the key=value settings of the study)"
-        return f"`dsresearch run {self.about['study']} --data {self.about['data']} --profile {base}`{again}"
+        run = f"dsresearch run {self.about['study']} --data {self.about['data']['name']} --profile {base}{matched}"
+        return f"`{run}`{again}"
 
     def arms(self, role: str, match: str = "width") -> list[str]:
         """Names of the planned arms of a role, in the order of the table."""
@@ -115,17 +130,18 @@ class Study:
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """Every planned cell with trials missing, in words, with the command that runs it."""
-        out = []
-        for cell in self.cells:
+        """What is missing of the planned cells, in words: one line a command."""
+        lines: dict[str, list[str]] = {}
+        for cell in self.planned:
             absent = self.absent_trials(cell)
             if absent:
                 which = "" if len(absent) == self.protocol.trials else f" trials {spans(absent)}"
-                out.append(f"{cell.name}{which}{self._why_failed(cell)} missing: run {self.command}")
-        return tuple(out)
+                lines.setdefault(self.command(cell.match), []).append(f"{cell.name}{which}{self._why_failed(cell)}")
+        return tuple(f"missing {'; '.join(cells)}: run {command}" for command, cells in lines.items())
 
     def _why_failed(self, cell: Cell) -> str:
-        rows = self.failed[(self.failed["control_kind"] == cell.control_kind) & (self.failed["match"] == cell.match)]
+        rows = self.rows_read[self.rows_read["status"] == "failed"]
+        rows = rows[(rows["control_kind"] == cell.control_kind) & (rows["match"] == cell.match)]
         rows = rows if cell.control_kind else rows[rows["arm"] == cell.arm]
         return f" (failed: {one_line(rows['error_msg'].iloc[0]) or 'no message'})" if len(rows) else ""
 
@@ -146,7 +162,7 @@ class Study:
 
     def caption(self) -> str:
         """What every table and figure says of itself: all of it read from the study's files."""
-        rows, protocol = self.trials, self.protocol
+        rows, protocol = self.rows_read, self.protocol
         device = ", ".join(sorted(set(rows["device_kind"])))
         mode = ", ".join(sorted(set(rows["exec_mode"])))
         batch = ", ".join(str(n) for n in sorted(set(rows["trial_batch"])))
@@ -179,15 +195,15 @@ def read_study(folder: Path) -> Study:
     if not (folder / "protocol.toml").is_file():
         raise InputError(f"DIR={str(folder)!r} is not a study: no protocol.toml, allowed: a folder that `run` made")
     about = _read_protocol(folder / "protocol.toml")
-    protocol = replace("protocol", Protocol(), dict(about["protocol"]))
-    cells = tuple(sorted((_cell(folder, entry) for entry in about["cells"]), key=_place))
+    decided = {name: value for name, value in about["protocol"].items() if name != "exec_mode"}  # that is derived
+    protocol = replace("protocol", Protocol(), decided)
+    cells = (_cell(folder, entry) for entry in about["cells"])
+    planned = tuple(cell for cell in cells if cell.control_kind != "rerun_baseline")  # made only where it is needed
     trials = read_trials(folder / "trials.csv")
     _check_trials(folder / "trials.csv", trials, about, protocol)
     path = folder / "runs.csv"
     commits = _commits(read_runs(path)) if path.exists() else ()
-    done = trials[trials["status"] != "failed"].astype({"test_wrong": "int64", "train_wrong": "int64"})
-    exactness = _read_exactness(folder / "exactness.json")
-    return Study(folder, about, protocol, cells, done, trials[trials["status"] == "failed"], exactness, commits)
+    return Study(folder, about, protocol, planned, trials, _read_exactness(folder / "exactness.json"), commits)
 
 
 def _read_protocol(path: Path) -> dict[str, Any]:
@@ -195,10 +211,12 @@ def _read_protocol(path: Path) -> dict[str, Any]:
         about = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise InputError(f"{path}: {one_line(error)}, allowed: TOML") from None
-    kinds = {"study": str, "study_id": str, "profile": str, "data": str, "protocol": dict, "cells": list}
+    kinds = {"study": str, "study_id": str, "profile": str, "data": dict, "protocol": dict, "cells": list}
     for key, kind in kinds.items():
         if not isinstance(about.get(key), kind):
             raise InputError(f"{path}: {key}={about.get(key)!r} is not allowed: {kind.__name__}")
+    if not isinstance(about["data"].get("name"), str):
+        raise InputError(f"{path}: data.name={about['data'].get('name')!r} is not allowed: str")
     return about
 
 
@@ -229,8 +247,6 @@ def _check_trials(path: Path, trials: pd.DataFrame, about: Mapping[str, Any], pr
             f"{path}: line {beyond.index[0] + 2}: column trial: {beyond['trial'].iloc[0]} is not allowed: "
             f"less than the {protocol.trials} trials of protocol.toml"
         )
-    if (trials["status"] == "failed").all():
-        raise InputError(f"{path}: line 2: column status: every model failed, allowed: at least one result")
 
 
 def _read_exactness(path: Path) -> Mapping[str, Any] | None:

@@ -164,7 +164,7 @@ EPOCH_COLUMNS: Mapping[str, Column] = {
     "train_wrong": _whole("training pictures classified wrongly in the epoch", stored="int32"),
     "test_wrong": _whole("test pictures classified wrongly", stored="int32"),
     "test_nll": _number("mean negative log-likelihood on the test pictures, nats", optional=True),
-    "grad_norm": _number("norm of the last step's gradient", optional=True),
+    "grad_norm": _number("mean norm of the gradient over the epoch", optional=True),
     "param_norm": _number("norm of the weights", optional=True),
 }
 
@@ -176,7 +176,7 @@ PREDICTION_COLUMNS: Mapping[str, Column] = {
     "label": _whole("its class", stored="uint8"),
     "pred": _whole("predicted class", stored="uint8"),
     "p_true": _number("probability given to the true class", optional=True, stored="float16"),
-    "margin": _number("its logit less the largest other one", optional=True, stored="float16"),
+    "margin": _number("that probability less the largest other one", optional=True, stored="float16"),
 }
 
 # Rows that may not differ within one trials.csv: two values are two studies, and no pair may be formed across them.

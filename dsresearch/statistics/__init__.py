@@ -5,6 +5,7 @@ axis.
 """
 
 from dsresearch.statistics.agreement import Agreement, agreement
+from dsresearch.statistics.comparison import Comparison, compare
 from dsresearch.statistics.paired import (
     Interval,
     abs_mean,
@@ -27,6 +28,7 @@ from dsresearch.statistics.verdict import RULE_VERSION, Evidence, Verdict, judge
 __all__ = [
     "RULE_VERSION",
     "Agreement",
+    "Comparison",
     "Evidence",
     "Interval",
     "Verdict",
@@ -34,6 +36,7 @@ __all__ = [
     "agreement",
     "bca_interval",
     "chances",
+    "compare",
     "equivalence_margin",
     "farther_p",
     "holm",

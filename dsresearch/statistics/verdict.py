@@ -102,6 +102,7 @@ class Evidence:
         rivals: the rival arms.
         controls: d_t of the controls `seed` and `exact`.
         rerun_differs, mixed_modes, exactness_fails: what speaks for INVALID, in words; empty where nothing does.
+        exactness_tested: whether the exactness test was run at all.
         missing: what is missing, each with the command that makes it.
         trials: models of each arm that the protocol asks for.
         n_test: test pictures.
@@ -121,6 +122,7 @@ class Evidence:
     rerun_differs: tuple[str, ...] = ()
     mixed_modes: tuple[str, ...] = ()
     exactness_fails: tuple[str, ...] = ()
+    exactness_tested: bool = True
     missing: tuple[str, ...] = ()
     trials: int
     n_test: int
@@ -149,7 +151,7 @@ def judge(evidence: Evidence) -> Verdict:
     shown = {
         "rerun_identical": not evidence.rerun_differs,
         "one_execution_mode": not evidence.mixed_modes,
-        "exactness_holds": not evidence.exactness_fails,
+        "exactness_holds": not evidence.exactness_fails if evidence.exactness_tested else None,
         "complete": not lacking,
         **{name: None if answers is None else bool(getattr(answers, name)) for name in Gates.__dataclass_fields__},
     }
@@ -191,14 +193,14 @@ def _lacking(evidence: Evidence) -> tuple[str, ...]:
         pairs = 0 if d is None else len(d)
         if pairs < evidence.trials and not evidence.missing:
             lacking.append(f"{name}: {pairs} of {evidence.trials} pairs")
-    if not evidence.candidate_class:
+    if not evidence.candidate_class and not evidence.missing:
         lacking.append(f"class of {evidence.candidate} unknown: the exactness test was not run")
     return tuple(lacking)
 
 
 def _said(name: str, d: Floats, level: float) -> str:
-    lo, hi = t_interval(d, level)
-    return f"{name}: mean difference {np.mean(d):+.2f} pp, {100 * level:g} % interval [{lo:+.2f}, {hi:+.2f}]"
+    mean, lo, hi = (round(float(value), 2) + 0.0 for value in (np.mean(d), *t_interval(d, level)))  # no minus zero
+    return f"{name}: mean difference {mean:+.2f} pp, {100 * level:g} % interval [{lo:+.2f}, {hi:+.2f}]"
 
 
 def _reasons(evidence: Evidence, answers: Gates) -> tuple[str, ...]:
@@ -209,8 +211,7 @@ def _reasons(evidence: Evidence, answers: Gates) -> tuple[str, ...]:
     if answers.control_outside:
         out = [kind for kind in GATED_CONTROLS if _outside(evidence.controls[kind], margin, alpha)]
         return tuple(
-            _said(f"control {kind}", evidence.controls[kind], wide) + f", wholly outside ±{margin:g}"
-            for kind in out
+            _said(f"control {kind}", evidence.controls[kind], wide) + f", wholly outside ±{margin:g}" for kind in out
         )
     reasons: list[str] = []
     if answers.candidate_outside:

@@ -1,0 +1,7 @@
+"""`python -m dsresearch` is the command `dsresearch`."""
+
+import sys
+
+from dsresearch.cli import main
+
+sys.exit(main())

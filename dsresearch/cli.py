@@ -1,0 +1,315 @@
+"""The command line: reads words, calls a room, turns what is wrong with the input into one line and exit status 2."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dsresearch import __version__
+from dsresearch.design import InputError
+from dsresearch.runtime import DONE, STOPPED, WRONG_INPUT
+
+ABOUT = """\
+What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference from
+noise, and prints the comparison tables.
+
+  dsresearch run hybrid                        the paper's Figure 4 on the embedded digits, some minutes
+  dsresearch report runs/hybrid-digits-quick   its tables, figures and verdict
+"""
+
+RUN = """\
+Runs what is missing of a study, or of your own grid, and nothing that is done. It may be interrupted, killed and started
+twice: what was trained is kept.
+
+  dsresearch run hybrid --profile smoke                          every arm and control, in a minute
+  dsresearch run hybrid --setup separable --setup hybrid         two arms of the study
+  dsresearch run hybrid design.width=32 recipe.epochs=40         the whole study with other settings
+  dsresearch run hybrid design.groups=1,2,4 design.residual=true,false     a grid: 6 arms of `grouped`
+  dsresearch run hybrid --setup resnext design.groups=2,4 --dry-run        what that would train
+
+Keys are the fields of design, recipe and protocol; `--dry-run` prints all of them with their values. Several values of a key
+make a grid, and so do keys of a chosen --setup; --grid reads the same from a TOML file:
+
+  setup = ["grouped"]
+  [design]
+  groups = [1, 2, 4]
+  residual = [true, false]
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"error: {message}; `{self.prog} --help` tells more", file=sys.stderr)
+        sys.exit(WRONG_INPUT)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; gives the exit status (interface.md)."""
+    parser = _build()
+    words, extra = parser.parse_known_args(argv)
+    words.settings = [word for word in extra if "=" in word and not word.startswith("-")]
+    unknown = [word for word in extra if word not in words.settings]
+    if unknown or (words.settings and words.command is not _run):
+        parser.error(f"unrecognized argument {' '.join(unknown or words.settings)!r}")
+    try:
+        return int(words.command(words))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        return STOPPED
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        sys.stderr.close()
+        return DONE
+
+
+def _build() -> argparse.ArgumentParser:
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="dsresearch", description=ABOUT, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"dsresearch {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    run = commands.add_parser("run", help="train what is missing of a study", description=RUN, formatter_class=formatter)
+    run.set_defaults(command=_run)
+    run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
+    run.add_argument("--profile", default="quick", help="smoke, quick (default), full, paper or confirm: how large")
+    run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
+    run.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
+    run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
+    run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; may be repeated")
+    run.add_argument("--match", default="width", help="params or macs: arms as large as the baseline, not as wide")
+    run.add_argument("--grid", type=Path, metavar="FILE", help="a grid of your own, as TOML")
+    run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
+
+    status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
+    status.set_defaults(command=_status)
+    status.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
+
+    report = commands.add_parser("report", help="tables, figures and verdict of a study, from its files alone")
+    report.set_defaults(command=_report)
+    report.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
+    report.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the study's folder)")
+    report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
+
+    verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
+    verify.set_defaults(command=_verify)
+    verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
+
+    _add_data(commands)
+    worker = commands.add_parser("worker")  # what the launcher starts; not for people, so without help
+    worker.set_defaults(command=_worker)
+    worker.add_argument("kind", choices=("cell", "prove"))
+    worker.add_argument("root", type=Path)
+    worker.add_argument("cell", nargs="?", default="")
+    return parser
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="the pictures: prepare CIFAR-10, import your own, see what is there")
+    actions = data.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    prepare = actions.add_parser("prepare", help="CIFAR-10 through tensorflow-datasets, without TensorFlow")
+    prepare.set_defaults(command=_data_prepare)
+    prepare.add_argument("name", metavar="cifar10", help="the only set with a preparation")
+    prepare.add_argument("--archive", type=Path, metavar="FILE", help="the official cifar-10-binary.tar.gz: no network")
+    bring = actions.add_parser("import", help="pictures in split/class/*.jpg|png, from a folder or a tar")
+    bring.set_defaults(command=_data_import)
+    bring.add_argument("source", type=Path, metavar="DIR_OR_TAR")
+    bring.add_argument("--name", required=True, metavar="N", help="what --data calls the set from now on")
+    info = actions.add_parser("info", help="what is there")
+    info.set_defaults(command=_data_info)
+
+
+# --- commands ---------------------------------------------------------------------------------------------------
+
+
+def _run(words: argparse.Namespace) -> int:
+    from dsresearch import data
+    from dsresearch.launch import Launcher, default_workers
+    from dsresearch.store import Store
+    from dsresearch.studies import Request, plan
+
+    choices = parse_settings(words.settings)
+    setups = list(words.setup)
+    if words.grid:
+        named, read = read_grid(words.grid)
+        setups += named
+        choices = {**read, **choices}
+    if words.trials is not None:
+        choices = {**choices, "protocol.trials": [words.trials]}
+    if words.workers is not None and words.workers < 1:
+        raise InputError(f"--workers={words.workers} is not allowed: a whole number from 1")
+    request = Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
+    decided = plan(request, data.load(words.data))
+    store = Store(words.out or Path("runs") / decided.study_id)
+    store.check(decided)
+    workers = words.workers or default_workers(decided.protocol.threads)
+    if words.dry_run:
+        print("\n".join(describe(decided, store, workers)))
+        return DONE
+    return Launcher(decided, store, workers).run()
+
+
+def _status(words: argparse.Namespace) -> int:
+    from dsresearch.progress import status_lines
+    from dsresearch.store import Store
+
+    print("\n".join(status_lines(Store(words.folder))))
+    return DONE
+
+
+def _report(words: argparse.Namespace) -> int:
+    from dsresearch import report
+
+    return report.main(words.folder, words.to, words.beside)
+
+
+def _verify(words: argparse.Namespace) -> int:
+    _prepare_process()
+    from dsresearch import exactness
+
+    return exactness.main(words.json)
+
+
+def _worker(words: argparse.Namespace) -> int:
+    from dsresearch import runtime
+
+    runtime.die_with_parent()
+    _prepare_process()
+    from dsresearch.store import Store
+
+    if words.kind == "prove":
+        from dsresearch import exactness
+
+        return exactness.prove(Store(words.root))
+    from dsresearch import ledger
+
+    return ledger.run_cell(Store(words.root), words.cell)
+
+
+def _prepare_process() -> None:
+    """What must be so before jax starts; the environment of a worker was set by its launcher."""
+    import os
+
+    from dsresearch import runtime
+
+    os.environ.update(runtime.environment(threads=int(os.environ.get("NPROC", os.cpu_count() or 1))))
+    runtime.keep_heap()
+
+
+def _data_prepare(words: argparse.Namespace) -> int:
+    from dsresearch import data
+    from dsresearch.design import one_of
+
+    one_of("name", words.name, ("cifar10",))
+    print(_about(data.prepare_cifar10(words.archive)))
+    return DONE
+
+
+def _data_import(words: argparse.Namespace) -> int:
+    from dsresearch import data
+
+    print(_about(data.import_pictures(words.source, words.name)))
+    return DONE
+
+
+def _about(pictures: Any) -> str:
+    n, size = len(pictures.labels), "x".join(map(str, pictures.images.shape[1:]))
+    return (
+        f"{pictures.name}: {pictures.label}, {pictures.n_train:,} + {n - pictures.n_train:,} pictures of {size} "
+        f"in {len(pictures.classes)} classes, sha256 {pictures.fingerprint[:12]}; use it with --data {pictures.name}"
+    )
+
+
+def _data_info(words: argparse.Namespace) -> int:
+    from dsresearch import data
+
+    for row in data.available():
+        size = "x".join(map(str, row.shape))
+        counts = f"{row.n_train:,} + {row.n_test:,} of {size} in {row.classes} classes" if row.shape else row.note
+        where = f", {row.where}, sha256 {row.fingerprint[:12]}" if row.shape else ""
+        print(f"{row.name:<16} {row.label}: {counts}{where}")
+    return DONE
+
+
+# --- words to values --------------------------------------------------------------------------------------------
+
+
+def parse_settings(settings: Sequence[str]) -> dict[str, list[Any]]:
+    """`design.groups=1,2,4` to {"design.groups": [1, 2, 4]}. Raises InputError for a key given twice."""
+    choices: dict[str, list[Any]] = {}
+    for setting in settings:
+        key, _, text = setting.partition("=")
+        if key in choices:
+            raise InputError(f"{setting} is not allowed: {key} was given before, several values go behind one =")
+        choices[key] = [_value(word) for word in text.split(",")] if text else []
+    return choices
+
+
+def _value(word: str) -> Any:
+    """A number, true or false, or the word itself."""
+    if word in ("true", "false"):
+        return word == "true"
+    for kind in (int, float):
+        try:
+            return kind(word)
+        except ValueError:
+            continue
+    return word
+
+
+def read_grid(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
+    """Setups and choices of a grid file. Raises InputError where it is missing or not such a file."""
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--grid={path} cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"--grid={path} is not TOML: {error}") from None
+    setups = _as_list(content.pop("setup", []))
+    if not all(isinstance(part, Mapping) for part in content.values()):
+        raise InputError(f"--grid={path} is not allowed: `setup` and the tables design, recipe and protocol")
+    choices = {f"{part}.{key}": _as_list(values) for part, keys in content.items() for key, values in keys.items()}
+    return setups, choices
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def describe(plan: Any, store: Any, workers: int) -> list[str]:
+    """A plan for people: settings, cells, models and images, what is done."""
+    n_train, n_test = plan.parts
+    lines = [
+        f"study      {plan.study} ({plan.study_id}), profile {plan.profile}",
+        f"data       {plan.pictures.label}, {n_train:,} training and {n_test:,} test pictures a trial",
+        f"recipe     {_fields(plan.recipe)}",
+        f"protocol   {_fields(plan.protocol)} exec_mode={plan.protocol.exec_mode}",
+        f"folder     {store.root}, {workers} cells at once",
+        "",
+        f"{'cell':<17} {'state':<8} {'arm':<36} {'models':>6} {'images':>13} {'parameters':>11} {'macs':>13}  design",
+    ]
+    models = images = missing_models = missing_images = 0
+    for cell in plan.asked:
+        done = store.cell(cell).result() is not None
+        cost, own = plan.cost(cell), plan.images(cell)
+        models, images = models + cell.protocol.trials, images + own
+        missing_models += 0 if done else cell.protocol.trials
+        missing_images += 0 if done else own
+        lines.append(
+            f"{cell.id:<17} {'done' if done else 'missing':<8} {cell.name:<36} {cell.protocol.trials:>6} {own:>13,} "
+            f"{cost.params:>11,} {cost.macs:>13,}  {_fields(cell.design)}"
+        )
+    total = f"{len(plan.asked)} cells, {models:,} models, {images:,} training images"
+    return [*lines, "", f"{total}; missing: {missing_models:,} models, {missing_images:,} training images"]
+
+
+def _fields(part: Any) -> str:
+    import dataclasses
+
+    return " ".join(f"{field.name}={getattr(part, field.name)}" for field in dataclasses.fields(part))

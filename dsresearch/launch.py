@@ -1,0 +1,165 @@
+"""Which cells are missing, and who runs them: one process a cell, a few at once, watched from here without jax.
+
+The store, not the launcher, knows what is done: starting again runs what is missing, and two launchers share the work.
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from dsresearch import runtime
+from dsresearch.export import export
+from dsresearch.progress import Progress
+from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
+from dsresearch.store import Store
+from dsresearch.studies import Cell, Plan
+
+POLL_SECONDS = 0.1
+HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
+
+# What two runs must have in common for their bits to be comparable.
+ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch")
+
+
+def default_workers(threads: int) -> int:
+    """As many cells at once as the machine's processors allow at so many threads a cell."""
+    return max(1, (os.cpu_count() or 1) // threads)
+
+
+@dataclass
+class Launcher:
+    """Runs the cells that a plan asks for and that a store lacks, in processes on this machine.
+
+    Attributes:
+        workers: cells at once.
+        out: where progress is told.
+    """
+
+    plan: Plan
+    store: Store
+    workers: int
+    out: TextIO = field(default_factory=lambda: sys.stderr)
+    _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
+    _stopping: bool = False
+
+    def run(self) -> int:
+        """Train what is missing and export the rows; gives the exit status (interface.md)."""
+        self.store.prepare(self.plan)
+        with self._stop_requests():
+            status = self._prove()
+            if status == DONE:
+                status = self._train(self.plan.asked)
+            if status == DONE:
+                status = self._train(self._baseline_anew())
+        export(self.store)
+        if status == STOPPED:
+            self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
+        return status
+
+    def _prove(self) -> int:
+        """Have it proven which arms are the baseline's function, once a store and arm."""
+        arms = sorted({cell.arm for cell in self.plan.asked if not cell.control})
+        if all(arm in self.store.proven() for arm in arms):
+            return DONE
+        process = self._start("prove", str(self.store.root))
+        while process.poll() is None:
+            time.sleep(POLL_SECONDS)
+        if self._stopping:
+            return STOPPED
+        if process.returncode != DONE:
+            self._say(f"the proof of exactness failed: {self._last_words('prove')}")
+            return WRONG_INPUT if process.returncode == WRONG_INPUT else FAILED
+        return DONE
+
+    def _baseline_anew(self) -> list[Cell]:
+        """The baseline once more, where `rerun` and the stored one come from different machines or versions."""
+        cells = {cell.control: cell for cell in self.plan.asked if cell.arm == self.plan.baseline}
+        if not {"", "rerun"} <= cells.keys():
+            return []
+        stored, rerun = ((self.store.cell(cells[kind]).result() or {})["rows"][0] for kind in ("", "rerun"))
+        if all(stored[name] == rerun[name] for name in ENVIRONMENT):
+            return []
+        self._say("the stored baseline came from another machine: training it anew beside `rerun`")
+        twin = dataclasses.replace(cells["rerun"], control="rerun_baseline")
+        self.store.describe(twin, self.plan)
+        return [twin]
+
+    # --- processes ---
+
+    def _train(self, cells: Sequence[Cell]) -> int:
+        """Run the cells that are not done until all of them are, here or by another live process."""
+        waiting = {cell: 0.0 for cell in cells if self.store.cell(cell).result() is None}  # cell -> not before
+        progress = Progress(self.store, cells, self.out)
+        failed = False
+        while (waiting and not self._stopping) or self._running:
+            if not self._stopping:
+                self._fill(waiting)
+            for process in [process for process in self._running if process.poll() is not None]:
+                cell, code = self._running.pop(process), process.returncode
+                if code == HELD:
+                    waiting[cell] = time.monotonic() + HELD_SECONDS
+                elif code == DONE:
+                    progress.finished(cell)
+                    export(self.store)
+                elif not self._stopping:
+                    failed = True
+                    self._say(f"cell {cell.name} failed ({code}): {self._why(cell)}")
+            progress.tell(list(self._running.values()))
+            time.sleep(POLL_SECONDS)
+        progress.close()
+        return STOPPED if self._stopping else FAILED if failed else DONE
+
+    def _fill(self, waiting: dict[Cell, float]) -> None:
+        """Start waiting cells while there are workers for them."""
+        now = time.monotonic()
+        for cell in [cell for cell, earliest in waiting.items() if earliest <= now]:
+            if len(self._running) >= self.workers:
+                return
+            del waiting[cell]
+            self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+
+    def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
+        """A process of its own, with what must be set before jax starts; what it prints goes to a file."""
+        path = self.store.log(words[-1] if kind == "cell" else kind)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "dsresearch", "worker", kind, *words],
+                env=runtime.environment(self.plan.protocol.threads),
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+            )
+
+    def _why(self, cell: Cell) -> str:
+        return self.store.cell(cell).failure() or self._last_words(cell.id)
+
+    def _last_words(self, name: str) -> str:
+        lines = self.store.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+
+    @contextlib.contextmanager
+    def _stop_requests(self) -> Iterator[None]:
+        """On SIGTERM or SIGINT start nothing more; the cells get the signal too, and keep a checkpoint each."""
+
+        def ask(number: int, frame: object) -> None:
+            self._stopping = True
+            for process in self._running:
+                process.terminate()
+
+        previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _say(self, text: str) -> None:
+        print(text, file=self.out, flush=True)

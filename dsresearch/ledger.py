@@ -1,0 +1,400 @@
+"""The record: one cell is one Sacred run, with a file observer that a kill cannot corrupt.
+
+Sacred 0.8.7 is used for what it is good at (configuration, one folder a run, captured output) and hardened where it is not:
+its files are replaced whole, metrics are appended instead of written anew at every beat, and an observer that failed fails
+the cell. Configuration comes from dictionaries, never from scopes, and its values are validated before a run starts.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sacred import SETTINGS, Experiment
+from sacred.observers import FileStorageObserver
+from sacred.run import Run
+from sacred.serializer import flatten
+from sacred.utils import SacredInterrupt
+
+from dsresearch import data, runtime
+from dsresearch.design import Design, InputError, Protocol, Recipe, digest, nearest, one_of, replace
+from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
+from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_atomic, write_parquet
+from dsresearch.store import CellFolder, Claimed, Store, write_json
+from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, Request, plan
+
+SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
+SETTINGS.COMMAND_LINE.STRICT_PARSING = True  # a value that is no Python literal is an error, not a string
+SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
+
+CHECKPOINT_SECONDS = 60.0
+PROGRESS_SECONDS = 0.5
+
+
+class Stopped(SacredInterrupt):
+    """SIGTERM or SIGINT came: the cell kept a checkpoint and ends."""
+
+    STATUS = "INTERRUPTED"
+
+
+# --- the observer -----------------------------------------------------------------------------------------------
+
+
+class HardenedObserver(FileStorageObserver):
+    """Sacred's file observer, file names unchanged: JSON replaced whole, metrics appended line by line.
+
+    `metrics.jsonl` grows while the run goes on; `metrics.json`, which other tools read, is written once at its end.
+    """
+
+    def save_json(self, obj: Any, filename: str) -> None:
+        text = json.dumps(flatten(obj), sort_keys=True, indent=2)
+        write_atomic(Path(self.dir) / filename, text.encode())
+
+    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
+        with open(Path(self.dir) / "metrics.jsonl", "a", encoding="utf-8") as file:
+            for name, metric in metrics_by_name.items():
+                for step, value, when in zip(metric["steps"], metric["values"], metric["timestamps"], strict=True):
+                    point = {"name": name, "step": step, "value": value, "timestamp": when.isoformat()}
+                    file.write(json.dumps(point) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def completed_event(self, stop_time: Any, result: Any) -> None:
+        lines = Path(self.dir) / "metrics.jsonl"
+        if lines.exists():
+            metrics: dict[str, dict[str, list[Any]]] = {}
+            for line in lines.read_text(encoding="utf-8").splitlines():
+                point = json.loads(line)
+                series = metrics.setdefault(point["name"], {"steps": [], "values": [], "timestamps": []})
+                for part, values in series.items():
+                    values.append(point[part.removesuffix("s")])
+            self.save_json(metrics, "metrics.json")
+        super().completed_event(stop_time, result)
+
+
+# --- the experiment ---------------------------------------------------------------------------------------------
+
+
+def experiment(study: str, folder: Path | None = None) -> Experiment:
+    """The Sacred experiment of a study: a run trains one cell, all trials of one arm.
+
+    Its configuration has the cell's arm and settings; fields of `design`, `recipe` and `protocol` that are None take the
+    setup's and the profile's values. `folder` is where an unfinished cell keeps its checkpoints; without one, in the run's own
+    temporary folder.
+    """
+    ex = Experiment(study, save_git_info=False)  # git: runtime.commit; Sacred's would claim any outer checkout
+    ex.add_config(_defaults(study))
+    for profile in PROFILES:
+        ex.add_named_config(profile, {"profile": profile})
+    for arm in STUDIES[study].arms:
+        ex.add_named_config(arm, {"setup": arm})
+
+    def settle(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, Any]:
+        cell = cell_of(study, config)
+        parts = {name: dataclasses.asdict(getattr(cell, name)) for name in ("design", "recipe", "protocol")}
+        del parts["protocol"]["seed"], parts["protocol"]["trials"]
+        return {**parts, "trials": cell.protocol.trials}
+
+    ex.config_hook(settle)
+
+    @ex.main
+    def train(_run: Run, _config: dict[str, Any]) -> str:
+        cell = cell_of(study, _config)
+        with tempfile.TemporaryDirectory() as temporary:
+            results, info = _train(cell, folder or Path(temporary), _run)
+            _record(cell, _config, results, _run, Path(temporary))
+        _run.info.update(info)
+        wrong, tested = (sum(result.row[key] for result in results) for key in ("test_wrong", "n_test"))
+        return f"{100 * wrong / tested:.2f} % test error over {len(results)} trials"
+
+    return ex
+
+
+def _defaults(study: str) -> dict[str, Any]:
+    """The configuration before any choice. The parts have every field, so that a misspelt one is refused."""
+
+    def fields(cls: type, without: tuple[str, ...]) -> dict[str, None]:
+        return {field.name: None for field in dataclasses.fields(cls) if field.name not in without}
+
+    return {
+        "study": study,
+        "profile": "quick",
+        "data": "digits",
+        "setup": STUDIES[study].baseline,
+        "arm": None,
+        "role": None,
+        "control": "",
+        "match": "width",
+        "seed": 0,
+        "trials": None,
+        "design": fields(Design, ("formulation",)) | {"formulation": None},
+        "recipe": fields(Recipe, ()),
+        "protocol": fields(Protocol, ("seed", "trials")),
+    }
+
+
+def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
+    """The cell that a configuration means. Raises InputError for every wrong key, value or combination."""
+    allowed = _defaults(study)
+    for key in config:
+        if key not in allowed:
+            raise InputError(f"{key} is not a key, allowed: {', '.join(allowed)}{nearest(key, allowed)}")
+    one_of("control", config["control"], ("", *STUDIES[study].controls, "rerun_baseline"))
+    pictures = data.load(config["data"])
+    chosen = {
+        f"{part}.{key}": (value,)
+        for part in ("design", "recipe", "protocol")
+        for key, value in config[part].items()
+        if value is not None and key != "formulation"
+    }
+    chosen |= {"protocol.seed": (config["seed"],)}
+    if config["trials"] is not None:
+        chosen |= {"protocol.trials": (config["trials"],)}
+    setup = CONTROL_SETUPS.get(config["control"], config["setup"])
+    request = Request(study=study, profile=config["profile"], setups=(setup,), choices=chosen)
+    cell = plan(request, pictures).asked[0]
+    roles = STUDIES[study].arms
+    role = config["role"] or ("control" if config["control"] else roles.get(setup, "exploratory"))
+    return dataclasses.replace(
+        cell, arm=config["arm"] or setup, role=role, control=config["control"], match=config["match"]
+    )
+
+
+def run_commandline(ex: Experiment) -> None:
+    """Sacred's own command line, with input errors as one line and exit status 2."""
+    os.environ.update(runtime.environment(threads=1))
+    runtime.keep_heap()
+    try:
+        ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
+    except InputError as error:
+        sys.exit(_complain(str(error)))
+    except Exception as error:
+        from sacred.utils import SacredError
+
+        if not isinstance(error, (SacredError, ValueError)):
+            raise
+        sys.exit(_complain(" ".join(str(error).split())))
+
+
+def _complain(text: str) -> int:
+    print(f"error: {text}", file=sys.stderr)
+    return WRONG_INPUT
+
+
+# --- a cell of a store ------------------------------------------------------------------------------------------
+
+
+def run_cell(store: Store, cell_id: str) -> int:
+    """Train a cell of a store unless it is done or held by another live process; gives the exit status.
+
+    Raises InputError where the store does not describe the cell, or describes it for other pictures or other code.
+    """
+    folder = store.cell(cell_id)
+    config = folder.config()
+    try:
+        with folder.claim():
+            return DONE if folder.result() is not None else _attempt(store, folder, config)
+    except Claimed:
+        return HELD
+
+
+def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int:
+    updates = {key: config[key] for key in _defaults(config["study"]) if key in config}
+    updates["protocol"] = {k: v for k, v in config["protocol"].items() if k not in ("seed", "trials")}
+    updates |= {"seed": config["protocol"]["seed"], "trials": config["protocol"]["trials"]}
+    cell = cell_of(config["study"], {**_defaults(config["study"]), **updates})
+    if cell.id != folder.id:
+        raise InputError(f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed")
+    ex = experiment(config["study"], folder.path)
+    ex.observers.append(HardenedObserver(folder.attempts, source_dir=store.root / "sources"))
+    number = max(folder.numbers(), default=0) + 1
+    try:
+        run = ex.run(config_updates=updates, options={"--id": str(number)})
+    except Stopped:
+        return STOPPED
+    if run._failed_observers:
+        raise RuntimeError("an observer of the run failed, so its record is not whole")
+    attempt = folder.attempts / str(number)
+    rows = json.loads((attempt / "rows.json").read_text(encoding="utf-8"))
+    write_json(folder.path / "result.json", {"attempt": number, "rows": rows})
+    _clear(folder.path)
+    return DONE
+
+
+# --- training, recorded -----------------------------------------------------------------------------------------
+
+
+def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any]]:
+    """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
+    import jax  # the first room that needs it: the environment is set by now
+
+    from dsresearch.trials import Training
+
+    compiled: list[float] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, seconds, **_: compiled.append(seconds) if event.endswith("backend_compile_duration") else None
+    )
+    training = Training(cell, data.load(cell.data), folder)
+    progress = _Progress(CellFolder(folder), training.total, training.program.n_train)
+    began = kept = time.monotonic()
+    with _stop_requests() as asked_to_stop:
+        for epoch in training:
+            _log(run, epoch)
+            progress.tell(epoch, training)
+            now = time.monotonic()
+            if asked_to_stop():
+                training.keep()
+                raise Stopped()
+            if now - kept > CHECKPOINT_SECONDS:
+                training.keep()
+                kept = now
+    seconds = time.monotonic() - began
+    commit, dirty = runtime.commit()
+    trained = (training.total - training.resumed_from) * training.program.n_train
+    return training.results, {
+        "compile_s": round(sum(compiled), 3),
+        "train_s": round(max(seconds - sum(compiled), 0.0), 3),
+        "images_per_s": round(trained / max(seconds - sum(compiled), 1e-9), 1),
+        "peak_mem_mib": round(runtime.peak_memory_mib(), 1),
+        "cpu": runtime.processor(),
+        "git_sha": commit,
+        "git_dirty": dirty,
+        "resumed_from_epoch": training.resumed_from,
+    }
+
+
+def _clear(folder: Path) -> None:
+    """Remove what only an unfinished cell needs."""
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(folder / "trials", ignore_errors=True)
+    (folder / "progress.json").unlink(missing_ok=True)
+
+
+def _log(run: Run, epoch: Any) -> None:
+    """Error and loss of every trial after an epoch, as Sacred metrics. Only finite floats: the rest is no JSON."""
+    for place, trial in enumerate(epoch.trials):
+        for name in ("test_wrong", "train_loss"):
+            value = float(getattr(epoch.row, name)[place])
+            if value == value and abs(value) != float("inf"):
+                run.log_scalar(f"{name}/trial{trial}", value, epoch.done)
+
+
+class _Progress:
+    """Says in the cell's folder how far it is, twice a second at most."""
+
+    def __init__(self, folder: CellFolder, total: int, n_train: int) -> None:
+        self.folder, self.total, self.n_train = folder, total, n_train
+        self.began = time.monotonic()
+        self.told = 0.0
+        self.done_here = 0
+
+    def tell(self, epoch: Any, training: Any) -> None:
+        self.done_here += len(epoch.trials)
+        now = time.monotonic()
+        if now - self.told < PROGRESS_SECONDS:
+            return
+        self.told = now
+        done = epoch.trials.start * training.cell.recipe.epochs + epoch.done * len(epoch.trials)
+        rate = self.done_here * self.n_train / (now - self.began)
+        write_json(
+            self.folder.path / "progress.json",
+            {
+                "done": done,
+                "total": self.total,
+                "here": self.done_here,
+                "seconds": round(now - self.began, 1),
+                "images_per_s": round(rate, 1),
+            },
+        )
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns SIGTERM and SIGINT into a question asked between two epochs."""
+    asked = []
+    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for number in previous:
+        signal.signal(number, lambda number, frame: asked.append(number))
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _record(cell: Cell, config: Mapping[str, Any], results: list[Any], run: Run, folder: Path) -> None:
+    """Write the rows, curves and predictions of a cell's trials as artifacts of its run."""
+    study_id = str(config.get("study_id") or f"{config['study']}-{cell.data}-{config['profile']}")
+    key = {"study_id": study_id, "arm": cell.arm, "control_kind": cell.control, "match": cell.match}
+    rows = [{**_constants(cell), **result.row} for result in results]
+    write_json(folder / "rows.json", rows)
+    curves, predictions = [], []
+    for result in results:
+        trial = {**key, "trial": result.row["trial"]}
+        curve = pd.DataFrame({"epoch": range(1, cell.recipe.epochs + 1), **result.curve}).rename(columns={"rate": "lr"})
+        curves.append(curve.assign(**trial))
+        predictions.append(pd.DataFrame(result.predictions).assign(**trial))
+    for name, frames, columns in (
+        ("epochs.parquet", curves, EPOCH_COLUMNS),
+        ("predictions.parquet", predictions, PREDICTION_COLUMNS),
+    ):
+        write_parquet(folder / name, pd.concat(frames)[list(columns)], columns)
+    for name in ("rows.json", "epochs.parquet", "predictions.parquet"):
+        run.add_artifact(str(folder / name), name)
+
+
+def _constants(cell: Cell) -> dict[str, Any]:
+    """What all trials of a cell have in common, environment included."""
+    import platform
+    from importlib.metadata import version
+
+    import jax
+
+    device = jax.devices()[0]
+    recipe, design, protocol = cell.recipe, cell.design, cell.protocol
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "setup": cell.setup,
+        "role": cell.role,
+        **{name: getattr(design, name) for name in _DESIGN_COLUMNS},
+        "split_protocol": protocol.split,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch,
+        "optimizer": recipe.optimiser,
+        "lr": recipe.rate,
+        "momentum": recipe.momentum,
+        "wd": recipe.decay,
+        "schedule": recipe.schedule,
+        "warmup": recipe.warmup,
+        "augment": recipe.augment,
+        "dtype": recipe.dtype,
+        "error_msg": "",
+        "exec_mode": protocol.exec_mode,
+        "trial_batch": protocol.trial_batch,
+        "threads": protocol.threads,
+        "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
+        "device_count": 1,
+        "matmul_precision": str(jax.config.jax_default_matmul_precision or ""),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "jax": jax.__version__,
+        "jaxlib": version("jaxlib"),
+        "flax": version("flax"),
+        "python": platform.python_version(),
+        "platform": runtime.system(),
+        "cell_id": cell.id,
+        "data_sha256": cell.data_sha256,
+    }
+
+
+_DESIGN_COLUMNS = (
+    "groups", "order", "residual", "activation", "normalise", "kernel", "width", "depth", "multiplier",
+)  # fmt: skip

@@ -1,0 +1,133 @@
+"""How far a study is and when it will be done, told while it runs and by `dsresearch status`."""
+
+import time
+from collections.abc import Sequence
+from typing import TextIO
+
+from dsresearch.store import Store
+from dsresearch.studies import Cell
+
+LINE_SECONDS = 30.0  # between two lines where the output is no terminal
+REDRAW_SECONDS = 0.5  # where it is one
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """Progress of a launcher's cells: a line redrawn on a terminal, else a line now and then.
+
+    The time left is extrapolated from what was trained since the launcher started, in epochs of all trials weighted by the
+    cell's multiply-adds: a cell that has not begun costs what its arithmetic costs.
+    """
+
+    def __init__(self, store: Store, cells: Sequence[Cell], out: TextIO) -> None:
+        self.store, self.cells, self.out = store, cells, out
+        self.began = self.told = time.monotonic()
+        self.on_terminal = out.isatty()
+        self.finished_before = self._finished()
+        self.work_before = self._work_done([])
+
+    def finished(self, cell: Cell) -> None:
+        """Tell that a cell is done, with its error."""
+        rows = (self.store.cell(cell).result() or {"rows": []})["rows"]
+        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
+        error = f"{100 * wrong / tested:.2f} % test error" if tested else "no rows"
+        self._print(f"{self._finished()} of {len(self.cells)} cells: {cell.name}, {error} over {len(rows)} trials")
+
+    def tell(self, running: Sequence[Cell]) -> None:
+        """Tell how far the running cells are, if it is time to."""
+        now = time.monotonic()
+        if not running or now - self.told < (REDRAW_SECONDS if self.on_terminal else LINE_SECONDS):
+            return
+        self.told = now
+        done, total = self._work_done(running), sum(map(_work, self.cells))
+        here = done - self.work_before
+        left = f"about {duration((total - done) / here * (now - self.began))} left" if here > 0 else "compiling"
+        line = f"{self._finished()} of {len(self.cells)} cells, {100 * done / total:.0f} %, {left}"
+        names = ", ".join(f"{cell.name} {100 * self._share(cell):.0f} %" for cell in running)
+        if self.on_terminal:
+            print(f"\r\033[K{line}: {names}"[:200], end="", file=self.out, flush=True)
+        else:
+            self._print(f"{line}: {names}")
+
+    def close(self) -> None:
+        """Leave the terminal's line."""
+        if self.on_terminal:
+            print("\r\033[K", end="", file=self.out, flush=True)
+
+    def _print(self, text: str) -> None:
+        self.close()
+        print(text, file=self.out, flush=True)
+
+    def _finished(self) -> int:
+        return sum(self.store.cell(cell).result() is not None for cell in self.cells)
+
+    def _work_done(self, running: Sequence[Cell]) -> float:
+        live = set(running)
+        return sum(
+            _work(cell) * (1.0 if self.store.cell(cell).result() is not None else self._share(cell) if cell in live else 0)
+            for cell in self.cells
+        )
+
+    def _share(self, cell: Cell) -> float:
+        said = self.store.cell(cell).progress()
+        return said["done"] / said["total"] if said.get("total") else 0.0
+
+
+def _work(cell: Cell) -> float:
+    """A cell's share of the study's time, in units of its own kind: epochs of all trials."""
+    return float(cell.recipe.epochs * cell.protocol.trials)
+
+
+def status_lines(store: Store) -> list[str]:
+    """One line a cell (done, running, failed, missing) and the time left, for `dsresearch status`."""
+    stored = store.protocol()
+    planned = [entry["id"] for entry in stored["cells"]]
+    known = {folder.id for folder in store.cells()}
+    lines, seconds_left = [], 0.0
+    counts: dict[str, int] = {}
+    for cell_id in [*planned, *sorted(known - set(planned))]:
+        folder = store.cell(cell_id)
+        entry = next((entry for entry in stored["cells"] if entry["id"] == cell_id), None) or folder.config()
+        control = entry.get("control_kind", entry.get("control", ""))
+        name = f"{entry['arm']} [{control}]" if control else entry["arm"]
+        word, detail = _state(store, cell_id)
+        counts[word] = counts.get(word, 0) + 1
+        seconds_left += _seconds_left(store, cell_id)
+        lines.append(f"{word:<8} {name:<32} {detail}".rstrip())
+    summary = ", ".join(f"{number} {word}" for word, number in counts.items())
+    left = f"; running cells: about {duration(seconds_left)} left" if seconds_left else ""
+    return [*lines, f"{stored['study_id']}: {summary}{left}"]
+
+
+def _state(store: Store, cell_id: str) -> tuple[str, str]:
+    folder = store.cell(cell_id)
+    result = folder.result()
+    if result is not None:
+        rows = result["rows"]
+        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
+        return "done", f"{len(rows)} trials, {100 * wrong / tested:.2f} % test error"
+    if not folder.path.is_dir():
+        return "missing", ""
+    said = folder.progress()
+    share = f"{100 * said['done'] / said['total']:.0f} %" if said.get("total") else ""
+    if folder.held():
+        return "running", share
+    failure = folder.failure()
+    return ("failed", failure) if failure else ("missing", f"stopped at {share}" if share else "")
+
+
+def _seconds_left(store: Store, cell_id: str) -> float:
+    folder = store.cell(cell_id)
+    said = folder.progress()
+    if folder.result() is not None or not said.get("done") or not folder.held():
+        return 0.0
+    return float(said["seconds"] / max(said["here"], 1) * (said["total"] - said["done"]))

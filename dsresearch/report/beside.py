@@ -1,0 +1,46 @@
+"""Two studies side by side: the table just trained beside a committed one, and which rows differ."""
+
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.study import Study
+from dsresearch.report.table4 import beside_values
+from dsresearch.report.tables import Field, Table, to_markdown
+
+_SHOWN = {"error": "error %", "A": "A", "B": "B", "mean": "mean d"}
+
+
+def beside(here: Analysis, there: Analysis) -> str:
+    """Mean test error, A, B and mean difference of both studies as one Markdown table, and a line that counts."""
+    mine, theirs = beside_values(here), beside_values(there)
+    fields = [Field("setup", "setup", "name")]
+    for key, head in _SHOWN.items():
+        style = "signed" if key == "mean" else "pp"
+        fields += [Field(f"{key} here", f"{head} here", style), Field(f"{key} there", f"{head} there", style)]
+    fields.append(Field("same", "same"))
+    rows, differing = [], []
+    for name in dict.fromkeys([*mine, *theirs]):
+        row: dict[str, object] = {"setup": name[0] if name[1] == "width" else f"{name[0]} ({name[1]} matched)"}
+        for key in _SHOWN:
+            row[f"{key} here"] = mine.get(name, {}).get(key, _why(mine, name))
+            row[f"{key} there"] = theirs.get(name, {}).get(key, _why(theirs, name))
+        same = _models(here.study, name) == _models(there.study, name)
+        row["same"] = "same" if same else "differs"
+        differing += [] if same else [str(row["setup"])]
+        rows.append(row)
+    caption = f"Here: {here.study.caption()} There: {there.study.caption()}"
+    table = Table("beside", f"{here.study.study_id} beside {there.study.study_id}", caption, tuple(fields), tuple(rows))
+    if differing:
+        said = f"{len(differing)} of {len(rows)} rows differ from the other study: {', '.join(differing)}"
+    else:
+        said = f"all {len(rows)} rows are the same, model by model"
+    return f"{to_markdown(table)}\n{said}\n"
+
+
+def _why(values: dict[tuple[str, str], dict[str, float]], name: tuple[str, str]) -> str:
+    return "reference" if name in values else "missing"
+
+
+def _models(study: Study, name: tuple[str, str]) -> dict[int, int]:
+    """Wrong test pictures by trial: two studies agree where every model errs on as many pictures."""
+    rows = study.trials[study.trials["match"] == name[1]]
+    rows = rows[(rows["control_kind"] == name[0]) | ((rows["control_kind"] == "") & (rows["arm"] == name[0]))]
+    return {int(trial): int(wrong) for trial, wrong in zip(rows["trial"], rows["test_wrong"], strict=True)}

@@ -1,0 +1,89 @@
+"""Pairs: a model and the baseline of the same trial, on the same pictures, in the same execution mode.
+
+Common random numbers make the pair (one split, data order and augmentation a trial). Where the environment of the two
+models differs it is said; where the execution mode differs the study is invalid; where the split differs there is no
+pair at all.
+"""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dsresearch.design import InputError
+from dsresearch.report.study import Cell, Study, one_line, spans
+
+MODE = ("exec_mode", "trial_batch")
+ENVIRONMENT = ("device_kind", "device_count", "platform", "threads", "dtype", "matmul_precision", "xla_flags", "jaxlib")
+RESULT = ("test_wrong", "train_wrong", "test_nll", "train_loss")
+
+
+def baseline_of(study: Study, cell: Cell) -> pd.DataFrame:
+    """The rows that a cell's rows are paired with, by trial.
+
+    `rerun` goes with the baseline trained anew on its machine where that exists. What is matched is the baseline's own
+    size, so that under every match the baseline is the one model.
+    """
+    rows = study.select("", cell.match)
+    rows = rows[rows["role"] == "baseline"]
+    if not len(rows):
+        rows = study.select("", "width")
+        rows = rows[rows["role"] == "baseline"]
+    if rows["arm"].nunique() > 1:
+        arms = ", ".join(sorted(set(rows["arm"])))
+        raise InputError(f"{study.folder / 'trials.csv'}: column role: baselines {arms}, allowed: one")
+    if cell.control_kind == "rerun":
+        anew = study.select("rerun_baseline", cell.match)
+        rows = pd.concat([anew, rows[~rows["trial"].isin(anew["trial"])]]).sort_values("trial")
+    return rows
+
+
+def pairs(study: Study, cell: Cell) -> pd.DataFrame:
+    """One row a pair of a cell: trial, d in percentage points, and what the pair shares.
+
+    Bit-identical means equal results and predictions; equal weights where both have the same ones, as `rerun` must.
+    Another formulation keeps its weights in another tree, so that their hashes differ where its arithmetic does not.
+
+    Columns: trial, d_pp, bit_identical, rerun_differs (names of what differs), mixed (execution mode), environment
+    (names of what differs). Raises InputError where two rows of one trial stand on different splits.
+    """
+    both = study.rows(cell).merge(baseline_of(study, cell), on="trial", suffixes=("", "_ref"))
+    if cell.control_kind != "split":
+        _refuse_other_split(study, cell, both)
+    same = {name: _equal(both, name) for name in (*RESULT, *MODE, *ENVIRONMENT)}
+    weights, predictions = _same_hash(both, "params_sha256"), _same_hash(both, "predictions_sha256")
+    results = np.logical_and.reduce([same[name] for name in RESULT])
+    identical = results & (weights & predictions if cell.control_kind == "rerun" else weights | predictions)
+    differs = {"the weights": weights, "the predictions": predictions, **{name: same[name] for name in RESULT}}
+    return pd.DataFrame(
+        {
+            "trial": both["trial"],
+            "d_pp": 100 * (both["test_wrong"] - both["test_wrong_ref"]) / both["n_test"],
+            "bit_identical": identical,
+            "rerun_differs": _named(differs, len(both)),
+            "mixed": _named({name: same[name] for name in MODE}, len(both)),
+            "environment": _named({name: same[name] for name in ENVIRONMENT}, len(both)),
+        }
+    )
+
+
+def _refuse_other_split(study: Study, cell: Cell, both: pd.DataFrame) -> None:
+    known = (both["split_sha256"] != "") & (both["split_sha256_ref"] != "")
+    other = both[known & (both["split_sha256"] != both["split_sha256_ref"])]
+    if len(other):
+        raise InputError(
+            f"{study.folder / 'trials.csv'}: column split_sha256: {one_line(cell.name)} stands on other pictures than "
+            f"the baseline in trials {spans(list(other['trial']))}, allowed: the baseline's split"
+        )
+
+
+def _equal(both: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
+    one, two = both[name], both[f"{name}_ref"]
+    return np.asarray((one == two) | (one.isna() & two.isna()), dtype=bool)
+
+
+def _same_hash(both: pd.DataFrame, name: str) -> npt.NDArray[np.bool_]:
+    return np.asarray(_equal(both, name) & np.asarray(both[name] != ""), dtype=bool)
+
+
+def _named(same: dict[str, npt.NDArray[np.bool_]], rows: int) -> list[str]:
+    return [", ".join(name for name, equal in same.items() if not equal[row]) for row in range(rows)]

@@ -1,0 +1,189 @@
+"""Table 4: the paper's Figure 4 trained anew, with both readings of its statistic and the controls it never had."""
+
+import math
+from typing import Any
+
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.pairs import baseline_of
+from dsresearch.report.study import Cell, spans
+from dsresearch.report.tables import Field, Table
+from dsresearch.statistics import Comparison, null_percentile
+
+# Ghosh 2017, Figure 4: absolute difference of test error from the baseline on CIFAR-10, percentage points, ten trials.
+PAPER = {
+    "separable": 0.0,
+    "inception": 0.83,
+    "resnext": 0.62,
+    "inception_reformulated": 0.71,
+    "separable_strict": 0.08,
+    "hybrid": 0.12,
+}
+PARTS = ("paper", "control", "reading", "exploratory", "params matched", "macs matched")  # of the table, in its order
+CONTROLS = ("rerun", "bit", "exact", "seed", "split")
+
+FIELDS = (
+    Field("part", "part"),
+    Field("setup", "setup", "name"),
+    Field("match", "match", csv_only=True),
+    Field("paper_abs_diff_pp", "paper", "pp"),
+    Field("A_mean_abs_diff_pp", "A", "pp"),
+    Field("A_ci95", "A 95 % BCa", "pp", interval=True),
+    Field("B_abs_mean_diff_pp", "B", "pp"),
+    Field("mean_diff_pp", "mean d", "signed"),
+    Field("mean_diff_t95", "t 95 %", "signed", interval=True),
+    Field("sd_diff_pp", "SD d", "pp"),
+    Field("A_over_floor", "A/floor", "pp"),
+    Field("B_pctl_of_null", "B pctl", "pp"),
+    Field("test_error_mean_pct", "error %", "pp"),
+    Field("test_error_sd_pp", "SD error", "pp"),
+    Field("n_trials", "trials", "count"),
+    Field("note", "note"),
+)
+STATISTICS = tuple(field.key for field in FIELDS[4:12])
+SPREADS = ("A_ci95", "mean_diff_t95", "sd_diff_pp", "A_over_floor", "B_pctl_of_null")
+
+
+def table4(analysis: Analysis) -> Table:
+    """Rows of the paper in its order, then controls, readings and exploratory arms; a missing cell is named."""
+    study = analysis.study
+    rows = [_row(analysis, cell) for cell in study.cells if not cell.control_kind]
+    rows += [_control_row(analysis, kind) for kind in CONTROLS]
+    rows.sort(key=lambda row: PARTS.index(row["part"]))  # within a part the order of the cells
+    hybrid = bool(study.arms("candidate"))
+    return Table(
+        name="table4" if hybrid else "comparisons",
+        title="Figure 4 of Ghosh (2017), trained anew" if hybrid else f"Arms of {study.about['study']}",
+        caption=f"{study.caption()} {_LEGEND}",
+        fields=FIELDS,
+        rows=tuple(rows),
+    )
+
+
+_LEGEND = (
+    "d is a model's test error less that of the baseline of its trial, in percentage points; A = mean of |d|, "
+    "B = |mean of d|, the two readings of the paper's statistic; mean d is the estimand, with its paired t interval; "
+    "A/floor divides by A of the seed control; B pctl is the percentile of B among the sign flips of the seed control. "
+    "Error after the last epoch, mean and standard deviation over trials."
+)
+
+
+def paper_value(cell: Cell) -> float | None:
+    """What the paper prints for an arm; None for an arm that it does not have, whatever it started from."""
+    own = cell.arm == cell.setup and cell.match == "width" and not cell.control_kind
+    return PAPER.get(cell.setup) if own else None
+
+
+def _part(cell: Cell) -> str:
+    if cell.control_kind:
+        return "control"
+    if cell.match != "width":
+        return f"{cell.match} matched"
+    return "paper" if paper_value(cell) is not None else "reading" if cell.role == "reading" else "exploratory"
+
+
+def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
+    cell = analysis.control(kind)
+    if cell is not None:
+        return _row(analysis, cell)
+    fixed = kind == "split" and not analysis.study.protocol.draws_split
+    why = f"the protocol draws no split ({analysis.study.protocol.split})" if fixed else "not part of this study"
+    absent = {field.key: "not run" for field in FIELDS}
+    return {**absent, "part": "control", "setup": kind, "match": "width", "paper_abs_diff_pp": "none", "note": why}
+
+
+def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
+    study = analysis.study
+    rows, absent = study.rows(cell), study.absent_trials(cell)
+    planned = cell in study.planned
+    paper = paper_value(cell)
+    errors = 100 * rows["test_wrong"] / rows["n_test"]
+    notes = []
+    if absent and planned:
+        which = "" if len(absent) == study.protocol.trials else f" trials {spans(absent)}"
+        notes.append(f"missing{which}: run {study.command(cell.match)}")
+    diverged = int((rows["status"] == "diverged").sum())
+    if diverged:
+        notes.append(f"{diverged} diverged")
+    if cell.match != "width" and len(rows):
+        notes.append(_deviation(analysis, cell))
+    row: dict[str, Any] = {
+        "part": _part(cell),
+        "setup": cell.control_kind or cell.arm,
+        "match": cell.match,
+        "paper_abs_diff_pp": "none" if paper is None else paper,
+        "test_error_mean_pct": float(errors.mean()) if len(rows) else "missing",
+        "test_error_sd_pp": float(errors.std(ddof=1)) if len(rows) > 1 else "one trial" if len(rows) else "missing",
+        "n_trials": len(rows),
+    }
+    if cell.role == "baseline" and not cell.control_kind:
+        return {**row, **dict.fromkeys(STATISTICS, "reference"), "note": "; ".join(["baseline", *notes])}
+    statistics, said = _statistics(analysis, cell)
+    return {**row, **statistics, "note": "; ".join([*said, *notes])}
+
+
+def _deviation(analysis: Analysis, cell: Cell) -> str:
+    """How far the nearest feasible width is from the baseline in what is matched."""
+    column = {"params": "params", "macs": "macs_fwd"}[cell.match]
+    base = baseline_of(analysis.study, cell)[column]
+    if not len(base):
+        return "no baseline to match"
+    return (
+        f"{cell.match} {100 * (analysis.study.rows(cell)[column].iloc[0] / base.iloc[0] - 1):+.1f} % of the baseline's"
+    )
+
+
+def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[str]]:
+    """The columns of differences and what has to be said beside them."""
+    found = analysis.comparisons.get(cell)
+    if found is None:
+        has_rows = len(analysis.study.rows(cell)) > 0
+        return dict.fromkeys(STATISTICS, "no baseline" if has_rows else "missing"), []
+    values = {
+        "A_mean_abs_diff_pp": found.a,
+        "A_ci95": found.a_bca95,
+        "B_abs_mean_diff_pp": found.b,
+        "mean_diff_pp": found.mean,
+        "mean_diff_t95": found.t95,
+        "sd_diff_pp": found.sd,
+        **_against_floor(analysis, found),
+    }
+    pairs = analysis.pairs[cell]
+    identical = int(pairs["bit_identical"].sum())
+    if identical == len(pairs):
+        return {**values, **dict.fromkeys(SPREADS, "bit-identical")}, ["bit-identical"]
+    said = [f"bit-identical in {identical} of {len(pairs)}"] if identical else []
+    if cell.control_kind == "rerun":
+        said.append("NOT bit-identical: the study is INVALID")
+    if found.trials < len(analysis.study.rows(cell)):
+        said.append(f"{found.trials} pairs")
+    if found.trials == 1:
+        return {**values, **dict.fromkeys(SPREADS[:3], "one trial")}, said
+    if found.sd == 0.0:
+        said.append("no variance")
+    return values, said
+
+
+def _against_floor(analysis: Analysis, found: Comparison) -> dict[str, Any]:
+    """A over the floor, and the percentile of B in its sign-flip null; both from the seed control."""
+    seed = analysis.d(analysis.control("seed"))
+    if not len(seed):
+        return dict.fromkeys(SPREADS[3:], "no seed control")
+    floor = float(abs(seed).mean())
+    ratio = found.a / floor if floor else math.inf
+    percentile = float(null_percentile(seed, found.b))
+    return {"A_over_floor": ratio if floor else "floor is 0", "B_pctl_of_null": percentile}
+
+
+def beside_values(analysis: Analysis) -> dict[tuple[str, str], dict[str, float]]:
+    """Mean error, A, B and mean difference of every cell that has them, by name and match."""
+    out: dict[tuple[str, str], dict[str, float]] = {}
+    for cell in analysis.study.cells:
+        rows = analysis.study.rows(cell)
+        if not len(rows):
+            continue
+        values: dict[str, float] = {"error": float((100 * rows["test_wrong"] / rows["n_test"]).mean())}
+        found = analysis.comparisons.get(cell)
+        if found is not None:
+            values |= {"A": found.a, "B": found.b, "mean": found.mean}
+        out[cell.control_kind or cell.arm, cell.match] = values
+    return out

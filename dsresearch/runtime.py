@@ -1,0 +1,95 @@
+"""The process that trains: what must be set before jax starts, and what is recorded of the machine.
+
+No jax here. What changes bits (threads, compiler flags) is part of the protocol or fixed in this file; what changes only speed (the
+heap) is set without asking.
+"""
+
+import ctypes
+import os
+import platform
+import re
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# Exit statuses (interface.md); HELD is between a launcher and its cells alone.
+DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
+
+# One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they make
+# BatchNorm's sums ten times faster, the others slow convolutions down and have given wrong results (jax#39103, #40412).
+XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce"
+
+# glibc's malloc options: one arena, nothing by mmap, never give memory back.
+_MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
+
+
+def environment(threads: int, base: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment of a process that trains: compiler flags and CPU threads, the user's own flags kept."""
+    flags = base.get("XLA_FLAGS", "")
+    if XLA_FLAGS not in flags:
+        flags = f"{flags} {XLA_FLAGS}".strip()
+    chosen = {"XLA_FLAGS": flags, "NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
+    return {**base, **chosen, "TF_CPP_MIN_LOG_LEVEL": base.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+
+
+def keep_heap() -> bool:
+    """Keep the heap mapped; says whether it could. Call before jax makes its first array.
+
+    XLA:CPU takes its scratch memory from malloc at every call and gives it back, and glibc unmaps it: 59,000 page
+    faults a step, 40 % of the time of a small network's step (performance-cpu.md). Only glibc knows these options.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return all(libc.mallopt(option, value) == 1 for option, value in _MALLOC_OPTIONS.values())
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends (Linux): no orphan trains on."""
+    if sys.platform == "linux":
+        set_death_signal, terminate = 1, 15
+        ctypes.CDLL(None).prctl(set_death_signal, terminate)
+
+
+def processor() -> str:
+    """The processor's name; on x86 with family and model, because the name alone may hide them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return platform.processor() or platform.machine()
+    found = dict(re.findall(r"^(model name|cpu family|model)\s*:\s*(.*)$", text, re.MULTILINE))
+    name = found.get("model name", platform.machine()).strip()
+    if "cpu family" in found:
+        name += f" (family {found['cpu family']}, model {found.get('model', '?')})"
+    return name
+
+
+def system() -> str:
+    """Operating system and machine, without what changes from host to host."""
+    return f"{platform.system()}-{platform.machine()}"
+
+
+def peak_memory_mib() -> float:
+    """Largest resident memory of this process so far, MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def commit() -> tuple[str, bool]:
+    """Commit of the checkout that this code runs from and whether it has changes; ('', False) outside of one.
+
+    A wheel installed inside somebody else's checkout is not that checkout's code: git must know this very file.
+    """
+    here = Path(__file__).resolve()
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here.parent), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.CalledProcessError):
+        return "", False

@@ -1,0 +1,232 @@
+"""A study's folder while it is being run: its protocol, its cells, who holds them, what is done.
+
+    DIR/protocol.toml                 decided before the first cell ran, never changed
+    DIR/exactness.json                which arms are the baseline's function, proven
+    DIR/cells/<id>/cell.json          what the cell is
+    DIR/cells/<id>/claim              locked by the process that works on the cell; the kernel frees it when that dies
+    DIR/cells/<id>/progress.json      how far it is
+    DIR/cells/<id>/trials/<t>.npz     finished trials of an unfinished cell
+    DIR/cells/<id>/checkpoint/        the unfinished block of trials
+    DIR/cells/<id>/attempts/<k>/      Sacred runs
+    DIR/cells/<id>/result.json        there when the cell is done: which attempt, its rows
+    DIR/logs/                         what the processes printed
+    DIR/trials.csv, runs.csv, epochs.parquet, predictions.parquet      all results, exported
+
+Every write is a temporary file, fsync and a rename: a reader sees the old bytes or the new ones.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from dsresearch.design import InputError
+from dsresearch.schema import write_atomic
+from dsresearch.studies import Cell, Plan
+
+
+class Claimed(Exception):
+    """Another live process works on the cell."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values as JSON, whole or not at all. Raises InputError where the file cannot be written."""
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def _read_json(path: Path) -> Any:
+    """The content of a JSON file, or None where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+@dataclass(frozen=True)
+class CellFolder:
+    """One cell's folder."""
+
+    path: Path
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts"
+
+    @contextlib.contextmanager
+    def claim(self) -> Iterator[None]:
+        """Hold the cell; raises Claimed where another live process does.
+
+        A lock of the kernel, not a file that says so: it falls the moment its process dies, however it dies.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / "claim", "a+", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Claimed(self.id) from None
+            file.truncate(0)
+            file.write(f"{os.uname().nodename} {os.getpid()}\n")
+            file.flush()
+            yield
+
+    def held(self) -> bool:
+        """Whether a live process works on the cell."""
+        try:
+            with self.claim():
+                return False
+        except Claimed:
+            return True
+        except OSError:
+            return False  # a folder that cannot be written is not being worked on from here
+
+    def config(self) -> dict[str, Any]:
+        """What the cell is: the configuration of its Sacred run. Raises InputError where it is missing or damaged."""
+        found = _read_json(self.path / "cell.json")
+        if not isinstance(found, dict):
+            raise InputError(f"{self.path / 'cell.json'} is missing or damaged; `dsresearch run` writes it again")
+        return found
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a done cell, else None."""
+        found = _read_json(self.path / "result.json")
+        return found if isinstance(found, dict) and "rows" in found else None
+
+    def progress(self) -> dict[str, Any]:
+        """What the cell last said of itself: `done` and `total` epochs of all trials, `images_per_s`."""
+        found = _read_json(self.path / "progress.json")
+        return found if isinstance(found, dict) else {}
+
+    def failure(self) -> str:
+        """Why the newest attempt failed, in one line; '' where none did."""
+        newest = self.newest_attempt()
+        run = _read_json(newest / "run.json") if newest else None
+        if not isinstance(run, dict) or run.get("status") != "FAILED":
+            return ""
+        trace = "".join(run.get("fail_trace") or []).strip()
+        return trace.splitlines()[-1] if trace else "no reason was recorded"
+
+    def numbers(self) -> list[int]:
+        """Numbers of the attempts made."""
+        if not self.attempts.is_dir():
+            return []
+        return sorted(int(entry.name) for entry in self.attempts.iterdir() if entry.name.isdecimal())
+
+    def newest_attempt(self) -> Path | None:
+        numbers = self.numbers()
+        return self.attempts / str(numbers[-1]) if numbers else None
+
+
+@dataclass(frozen=True)
+class Store:
+    """A study's folder."""
+
+    root: Path
+
+    @property
+    def protocol_file(self) -> Path:
+        return self.root / "protocol.toml"
+
+    @property
+    def exactness_file(self) -> Path:
+        return self.root / "exactness.json"
+
+    def log(self, name: str) -> Path:
+        """What a process of this store printed."""
+        return self.root / "logs" / f"{name}.txt"
+
+    def proven(self) -> dict[str, str]:
+        """How each arm's function relates to the baseline's (exact, reparam, distinct), as far as it was proven."""
+        found = _read_json(self.exactness_file)
+        pairs = found.get("pairs", []) if isinstance(found, dict) else []
+        return {pair["b"]: pair["class"] for pair in pairs}
+
+    def cell(self, cell: Cell | str) -> CellFolder:
+        return CellFolder(self.root / "cells" / (cell if isinstance(cell, str) else cell.id))
+
+    def cells(self) -> list[CellFolder]:
+        """Every cell that was ever planned here."""
+        folder = self.root / "cells"
+        return [CellFolder(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+
+    def protocol(self) -> dict[str, Any]:
+        """The content of protocol.toml. Raises InputError where this is no study's folder."""
+        try:
+            return tomllib.loads(self.protocol_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise InputError(f"{self.root} is not a study's folder: it has no protocol.toml") from None
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self.protocol_file} cannot be read: {error}") from None
+
+    def check(self, plan: Plan) -> None:
+        """Raise InputError unless this folder is new, empty, or a store of the same protocol."""
+        if self.root.exists() and not self.root.is_dir():
+            raise InputError(f"--out={self.root} is a file, allowed: a new folder or a study's")
+        if not self.protocol_file.exists():
+            if self.root.is_dir() and any(self.root.iterdir()):
+                raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
+            return
+        mine, stored = _settled(plan.document()), _settled(self.protocol())
+        for key in sorted(mine.keys() | stored.keys()):
+            if mine.get(key) != stored.get(key):
+                raise InputError(
+                    f"--out={self.root} was made under another protocol ({key}={stored.get(key)!r}, asked for "
+                    f"{mine.get(key)!r}), allowed: the same settings, or another folder"
+                )
+
+    def prepare(self, plan: Plan) -> None:
+        """Write protocol.toml, once, and what every cell that was asked for is.
+
+        Raises InputError where the folder is not this plan's or cannot be written.
+        """
+        self.check(plan)
+        if not self.protocol_file.exists():
+            write_atomic(self.protocol_file, tomli_w.dumps(plan.document()).encode())
+        for cell in plan.asked:
+            self.describe(cell, plan)
+
+    def describe(self, cell: Cell, plan: Plan) -> None:
+        """Write what a cell is, once."""
+        folder = self.cell(cell)
+        if not (folder.path / "cell.json").exists():
+            write_json(folder.path / "cell.json", configuration(cell, plan))
+
+
+def _settled(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What may not differ between two runs in one store, flat; further arms may be added, and are exploratory."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{name}": entry for name, entry in value.items()}
+        elif key != "cells":
+            flat[key] = value
+    return flat
+
+
+def configuration(cell: Cell, plan: Plan) -> dict[str, Any]:
+    """A cell as plain values: the configuration of its Sacred run."""
+    return {
+        "study": plan.study,
+        "study_id": plan.study_id,
+        "profile": plan.profile,
+        "data": cell.data,
+        "data_sha256": cell.data_sha256,
+        "arm": cell.arm,
+        "setup": cell.setup,
+        "role": cell.role,
+        "control": cell.control,
+        "match": cell.match,
+        "design": asdict(cell.design),
+        "recipe": asdict(cell.recipe),
+        "protocol": asdict(cell.protocol),
+    }

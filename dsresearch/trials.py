@@ -1,0 +1,320 @@
+"""A cell's trials, from their seeds to what is recorded of them.
+
+One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers). Initial
+weights are drawn for each design apart, so that two formulations of one function start apart; only the controls `rerun`,
+`bit` and `exact` take the baseline's (statistics.md).
+"""
+
+import dataclasses
+import hashlib
+import io
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dsresearch import cost, data
+from dsresearch.checkpoint import Checkpoints
+from dsresearch.design import Design, InputError, digest, seed_of
+from dsresearch.networks.stack import Stack
+from dsresearch.schema import write_atomic
+from dsresearch.studies import Cell
+from dsresearch.train import Pictures, Program, Row, State, Trial, stacked
+from dsresearch.transport import transport_network
+
+Tree = Any
+
+
+# --- where a trial starts ---------------------------------------------------------------------------------------
+
+
+class Seeds(NamedTuple):
+    """The four sources of chance of a trial, each its own seed of 32 bits."""
+
+    split: int
+    init: int
+    order: int
+    augment: int
+
+
+def seeds_of(cell: Cell, trial: int) -> Seeds:
+    """A trial's seeds, by protocol seed, trial and purpose; the `seed` and `split` controls draw theirs anew."""
+    anew = {"seed": ("init", "order"), "split": ("split",)}.get(cell.control, ())
+
+    def seed(purpose: str) -> int:
+        return seed_of(cell.protocol.seed, trial, f"{purpose}/{cell.control}" if purpose in anew else purpose)
+
+    return Seeds(*(seed(purpose) for purpose in Seeds._fields))
+
+
+def initial_weights(cell: Cell, program: Program, seeds: Seeds, image: tuple[int, int, int]) -> tuple[Tree, Tree]:
+    """Weights and statistics that a trial of this cell starts from, as its kind of control says."""
+    if cell.control != "exact":
+        params, stats = program.run_draw(_weights_key(seeds, cell.design), image)
+        return (_one_ulp_away(params) if cell.control == "bit" else params), stats
+    baseline = dataclasses.replace(cell.design, formulation="separable")
+    drawn = dataclasses.replace(program, network=Stack(baseline, program.network.classes))  # type: ignore[attr-defined]
+    params, stats = drawn.run_draw(_weights_key(seeds, baseline), image)
+    return transport_network(params, stats, baseline, cell.design)
+
+
+def _weights_key(seeds: Seeds, design: Design) -> jax.Array:
+    """The trial's init key folded with the design: identical functions start apart, identical designs together."""
+    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(dataclasses.asdict(design)).encode()))
+
+
+def _one_ulp_away(params: Tree) -> Tree:
+    """The weights with the stem's first one moved to the next larger number."""
+    stem = np.array(params["stem"])
+    stem[0, 0, 0, 0] = np.nextafter(stem[0, 0, 0, 0], np.float32(np.inf))
+    return {**params, "stem": jnp.asarray(stem)}
+
+
+# --- what is recorded of it -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Result:
+    """A trained model: its row, its curve by epoch, its predictions on the trial's test pictures."""
+
+    row: dict[str, Any]
+    curve: dict[str, np.ndarray]
+    predictions: dict[str, np.ndarray]
+
+    def save(self, path: Path) -> None:
+        """Keep the finished trial of an unfinished cell, whole or not at all."""
+        out = io.BytesIO()
+        arrays = {f"curve/{name}": values for name, values in self.curve.items()}
+        arrays |= {f"predictions/{name}": values for name, values in self.predictions.items()}
+        np.savez(out, row=np.array(json.dumps(self.row)), **arrays)  # type: ignore[arg-type]
+        write_atomic(path, out.getvalue())
+
+    @classmethod
+    def load(cls, path: Path) -> "Result":
+        """Read what `save` wrote. Raises OSError, ValueError or KeyError where it is missing or damaged."""
+        with np.load(path, allow_pickle=False) as kept:
+            parts: dict[str, dict[str, np.ndarray]] = {"curve": {}, "predictions": {}}
+            for name in kept.files:
+                if name != "row":
+                    part, key = name.split("/")
+                    parts[part][key] = kept[name]
+            return cls(json.loads(str(kept["row"])), **parts)
+
+
+def tree_sha256(tree: Tree) -> str:
+    """sha256 of the arrays of a tree with their paths, types and shapes."""
+    total = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        array = np.asarray(leaf)
+        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()
+
+
+def _number(value: Any) -> float | None:
+    """A finite float for a record, or None: a diverged model has no loss."""
+    return float(value) if math.isfinite(value) else None
+
+
+# --- training a cell --------------------------------------------------------------------------------------------
+
+
+class Epoch(NamedTuple):
+    """What training says after an epoch: the trials of its block, epochs done of them, their rows [trials of the block]."""
+
+    trials: range
+    done: int
+    row: Row
+
+
+class _Block(NamedTuple):
+    """Trials in one program, between two epochs."""
+
+    number: int
+    trials: range
+    done: int
+    state: State
+    curve: Row  # [epochs, trials of the block], zeros where it has not come yet
+
+
+class Training:
+    """The training of a cell as an iterator over epochs; between two of them it can be kept, to go on another day.
+
+    Args:
+        cell: what to train.
+        pictures: its data set.
+        folder: where finished trials and checkpoints lie while the cell is unfinished.
+    """
+
+    def __init__(self, cell: Cell, pictures: data.Pictures, folder: Path) -> None:
+        self.cell, self.source, self.folder = cell, pictures, folder
+        self.checkpoints = Checkpoints(folder / "checkpoint")
+        self.results: list[Result] = []
+        self.resumed_from = 0  # epochs of all trials that another attempt had done
+        self._block: _Block | None = None
+        if self.program.steps_an_epoch == 0:
+            raise InputError(
+                f"recipe.batch={cell.recipe.batch} is not allowed: more than the {self.program.n_train} training pictures"
+            )
+
+    @cached_property
+    def program(self) -> Program:
+        """The one compiled program of the cell."""
+        train, _ = data.split(self.source, self.cell.protocol, seeds_of(self.cell, 0).split)
+        augment = self.cell.recipe.augment
+        return Program(
+            network=Stack(self.cell.design, len(self.source.classes)),
+            recipe=self.cell.recipe,
+            n_train=len(train),
+            augmentation=self.source.augmentation if augment == "dataset" else augment,
+            trial_batch=self.cell.protocol.trial_batch,
+        )
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The data set on the device."""
+        return Pictures(jnp.asarray(self.source.images), jnp.asarray(self.source.labels))
+
+    @property
+    def total(self) -> int:
+        """Epochs of all trials together."""
+        return self.cell.recipe.epochs * self.cell.protocol.trials
+
+    def __iter__(self) -> Iterator[Epoch]:
+        size = self.cell.protocol.trial_batch
+        for number, first in enumerate(range(0, self.cell.protocol.trials, size)):
+            trials = range(first, first + size)
+            finished = self._finished(trials)
+            if finished is None:
+                yield from self._train(number, trials)
+            else:
+                self.results += finished
+                self.resumed_from += self.cell.recipe.epochs * size
+
+    def keep(self) -> None:
+        """Write a checkpoint of the block in training."""
+        if self._block is not None:
+            state = {"state": self._block.state, "curve": self._block.curve}
+            self.checkpoints.save(self._block.number, self._block.done, state)
+
+    def _train(self, number: int, trials: range) -> Iterator[Epoch]:
+        starts = [self._start(trial) for trial in trials]
+        side_by_side = stacked if self.program.trial_batch > 1 else (lambda trees: trees[0])
+        trial, state = side_by_side(starts)
+        initial = [tree_sha256(start.params) for _, start in starts]
+        epochs = self.cell.recipe.epochs
+        shape = (epochs,) if self.program.trial_batch == 1 else (epochs, len(trials))
+        curve = Row(*(np.zeros(shape, np.int32 if name in _COUNTS else np.float32) for name in Row._fields))
+        begun = self.checkpoints.newest(number, {"state": state, "curve": curve})
+        done = 0
+        if begun is not None:
+            done, kept = begun
+            state, curve = kept["state"], Row(*(np.array(values) for values in kept["curve"]))
+            self.resumed_from += done * len(trials)
+        for epoch, now, row in self.program.fold(state, trial, self.pictures, range(done, epochs)):
+            state = now
+            for values, value in zip(curve, row, strict=True):
+                values[epoch] = np.asarray(value)
+            self._block = _Block(number, trials, epoch + 1, state, curve)
+            yield Epoch(trials, epoch + 1, Row(*(np.atleast_1d(np.asarray(value)) for value in row)))
+        self.results += self._conclude(trials, trial, state, curve, initial)
+        self._block = None
+
+    def _start(self, trial: int) -> tuple[Trial, State]:
+        """A trial's pictures and keys, and its state before the first step."""
+        seeds = seeds_of(self.cell, trial)
+        train, test = data.split(self.source, self.cell.protocol, seeds.split)
+        keys = jax.random.key(seeds.order), jax.random.key(seeds.augment)
+        shape = self.source.images.shape
+        weights = initial_weights(self.cell, self.program, seeds, (shape[1], shape[2], shape[3]))
+        return Trial(jnp.asarray(train), jnp.asarray(test), *keys), self.program.initial(*weights)
+
+    def _conclude(self, trials: range, trial: Trial, state: State, curve: Row, initial: list[str]) -> list[Result]:
+        """What is recorded of each trial of a finished block; kept at once, for the block after it may be interrupted."""
+        predictions = self.program.run_predict(state, trial.test, self.pictures)
+        train_wrong, _ = self.program.run_score(state, trial.train, self.pictures)
+        results = []
+        for place, number in enumerate(trials):
+            alone = self.program.trial_batch == 1
+
+            def own(tree: Tree, place: int = place, alone: bool = alone) -> Tree:
+                return tree if alone else jax.tree.map(lambda leaf: leaf[place], tree)
+
+            own_curve = {name: values if alone else values[:, place] for name, values in curve._asdict().items()}
+            model = _Model(own(trial), own(state), own(predictions), int(own(train_wrong)), initial[place])
+            result = self._result(number, model, own_curve)
+            result.save(self._kept(number))
+            results.append(result)
+        return results
+
+    def _result(self, number: int, model: "_Model", curve: dict[str, np.ndarray]) -> Result:
+        seeds = seeds_of(self.cell, number)
+        test = np.asarray(model.trial.test)
+        _, height, _, channels = self.source.images.shape
+        train_loss, test_nll = curve["train_loss"][-1], curve["test_nll"][-1]
+        # A loss that was not a number once makes the weights so: the outcome is recorded, never dropped.
+        diverged = not (np.isfinite(curve["train_loss"]).all() and math.isfinite(test_nll))
+        predicted = np.asarray(model.predictions.predicted).astype(np.uint8)
+        row = {
+            "trial": number,
+            "split_seed": seeds.split,
+            "init_seed": seeds.init,
+            "order_seed": seeds.order,
+            "aug_seed": seeds.augment,
+            "bit_flip": int(self.cell.control == "bit"),
+            "transport": "baseline" if self.cell.control == "exact" else "none",
+            "n_train": len(model.trial.train),
+            "n_test": len(test),
+            "steps": int(model.state.step),
+            "params": sum(leaf.size for leaf in jax.tree.leaves(model.state.params)),
+            "stats": sum(leaf.size for leaf in jax.tree.leaves(model.state.stats)),
+            "macs_fwd": cost.stack(self.cell.design, image=height, channels=channels, classes=len(self.source.classes)).macs,
+            "test_wrong": int(curve["test_wrong"][-1]),
+            "test_nll": None if diverged else _number(test_nll),
+            "train_wrong": model.train_wrong,
+            "train_loss": None if diverged else _number(train_loss),
+            "status": "diverged" if diverged else "ok",
+            "split_sha256": hashlib.sha256(np.asarray(model.trial.train).tobytes() + test.tobytes()).hexdigest(),
+            "init_sha256": model.initial,
+            "params_sha256": tree_sha256((model.state.params, model.state.stats)),
+            "predictions_sha256": hashlib.sha256(predicted.tobytes()).hexdigest(),
+        }
+        predictions = {
+            "image_id": test,
+            "label": self.source.labels[test],
+            "pred": predicted,
+            "p_true": np.asarray(model.predictions.p_true).astype(np.float16),
+            "margin": np.asarray(model.predictions.margin).astype(np.float16),
+        }
+        return Result(row, curve, predictions)
+
+    def _finished(self, trials: range) -> list[Result] | None:
+        """The block's results where an earlier attempt finished all of it."""
+        try:
+            return [Result.load(self._kept(trial)) for trial in trials]
+        except (OSError, ValueError, KeyError):
+            return None
+
+    def _kept(self, trial: int) -> Path:
+        return self.folder / "trials" / f"{trial}.npz"
+
+
+class _Model(NamedTuple):
+    """One trained model of a block, still on the device."""
+
+    trial: Trial
+    state: State
+    predictions: Any
+    train_wrong: int
+    initial: str
+
+
+_COUNTS = {"step", "train_wrong", "test_wrong"}
