@@ -1,4 +1,4 @@
-"""Checkpoints of a block of trials between two epochs, written whole or not at all by Orbax; the two newest are kept."""
+"""Checkpoints of a block of trials between two epochs, whole or not at all, by Orbax; the two newest are kept."""
 
 import shutil
 import sys

@@ -11,16 +11,16 @@ from dsresearch.design import InputError
 from dsresearch.runtime import DONE, STOPPED, WRONG_INPUT
 
 ABOUT = """\
-What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference from
-noise, and prints the comparison tables.
+What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference
+from noise, and prints the comparison tables.
 
   dsresearch run hybrid                        the paper's Figure 4 on the embedded digits, some minutes
   dsresearch report runs/hybrid-digits-quick   its tables, figures and verdict
 """
 
 RUN = """\
-Runs what is missing of a study, or of your own grid, and nothing that is done. It may be interrupted, killed and started
-twice: what was trained is kept.
+Runs what is missing of a study, or of your own grid, and nothing that is done. It may be interrupted, killed and
+started twice: what was trained is kept.
 
   dsresearch run hybrid --profile smoke                          every arm and control, in a minute
   dsresearch run hybrid --setup separable --setup hybrid         two arms of the study
@@ -28,7 +28,8 @@ twice: what was trained is kept.
   dsresearch run hybrid design.groups=1,2,4 design.residual=true,false     a grid: 6 arms of `grouped`
   dsresearch run hybrid --setup resnext design.groups=2,4 --dry-run        what that would train
 
-Keys are the fields of design, recipe and protocol; `--dry-run` prints all of them with their values. Several values of a key
+Keys are the fields of design, recipe and protocol; `--dry-run` prints all of them with their values. Several values of
+a key
 make a grid, and so do keys of a chosen --setup; --grid reads the same from a TOML file:
 
   setup = ["grouped"]
@@ -72,7 +73,9 @@ def _build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"dsresearch {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
-    run = commands.add_parser("run", help="train what is missing of a study", description=RUN, formatter_class=formatter)
+    run = commands.add_parser(
+        "run", help="train what is missing of a study", description=RUN, formatter_class=formatter
+    )
     run.set_defaults(command=_run)
     run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
     run.add_argument("--profile", default="quick", help="smoke, quick (default), full, paper or confirm: how large")
@@ -129,8 +132,8 @@ def _add_data(commands: Any) -> None:
 def _run(words: argparse.Namespace) -> int:
     from dsresearch import data
     from dsresearch.launch import Launcher, default_workers
+    from dsresearch.plan import Request, plan
     from dsresearch.store import Store
-    from dsresearch.studies import Request, plan
 
     choices = parse_settings(words.settings)
     setups = list(words.setup)

@@ -19,7 +19,7 @@ STAGES = 3  # stem, three stages with pooling between them, head
 
 
 class InputError(ValueError):
-    """The user's input or data is wrong: one line naming the argument, the value and what is allowed (exit status 2)."""
+    """The user's input or data is wrong: one line naming argument, value and what is allowed (exit status 2)."""
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
@@ -144,8 +144,8 @@ class Design:
             for what, channels in self._divided_channels(c_in, c_out):
                 if channels % self.segments(channels):
                     raise InputError(
-                        f"design.groups={self.groups} is not allowed: it does not divide the {channels} {what} channels "
-                        f"of a stage at design.width={self.width}, allowed: {_divisors(channels)}"
+                        f"design.groups={self.groups} is not allowed: it does not divide the {channels} {what} "
+                        f"channels of a stage at design.width={self.width}, allowed: {_divisors(channels)}"
                     )
 
     def _divided_channels(self, c_in: int, c_out: int) -> list[tuple[str, int]]:

@@ -55,7 +55,7 @@ def _trials(
             "match": config["match"],
             "protocol_sha256": digest,
             "profile": protocol["profile"],
-            "dataset": protocol["pictures"]["label"],
+            "dataset": protocol["data"]["label"],
             "eq_class": classes.get(config["arm"], ""),
         }
 

@@ -96,7 +96,7 @@ class Launcher:
     def _train(self, cells: Sequence[Cell]) -> int:
         """Run the cells that are not done until all of them are, here or by another live process."""
         waiting = {cell: 0.0 for cell in cells if self.store.cell(cell).result() is None}  # cell -> not before
-        progress = Progress(self.store, cells, self.out)
+        progress = Progress(self.store, self.plan, cells, self.out)
         failed = False
         while (waiting and not self._stopping) or self._running:
             if not self._stopping:

@@ -1,8 +1,9 @@
 """The record: one cell is one Sacred run, with a file observer that a kill cannot corrupt.
 
-Sacred 0.8.7 is used for what it is good at (configuration, one folder a run, captured output) and hardened where it is not:
-its files are replaced whole, metrics are appended instead of written anew at every beat, and an observer that failed fails
-the cell. Configuration comes from dictionaries, never from scopes, and its values are validated before a run starts.
+Sacred 0.8.7 is used for what it is good at (configuration, one folder a run, captured output) and hardened where it is
+not: its files are replaced whole, metrics are appended instead of written anew at every beat, and an observer that
+failed fails the cell. Configuration comes from dictionaries, never from scopes, and its values are validated before a
+run starts.
 """
 
 import dataclasses
@@ -20,17 +21,17 @@ from typing import Any
 
 import pandas as pd
 from sacred import SETTINGS, Experiment
-from sacred.observers import FileStorageObserver
 from sacred.run import Run
-from sacred.serializer import flatten
 from sacred.utils import SacredInterrupt
 
 from dsresearch import data, runtime
-from dsresearch.design import Design, InputError, Protocol, Recipe, digest, nearest, one_of, replace
+from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of
+from dsresearch.observer import HardenedObserver
+from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
-from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_atomic, write_parquet
-from dsresearch.store import CellFolder, Claimed, Store, write_json
-from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, Request, plan
+from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_parquet
+from dsresearch.store import CellFolder, HeldError, Store, write_json
+from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
 SETTINGS.COMMAND_LINE.STRICT_PARSING = True  # a value that is no Python literal is an error, not a string
@@ -46,50 +47,15 @@ class Stopped(SacredInterrupt):
     STATUS = "INTERRUPTED"
 
 
-# --- the observer -----------------------------------------------------------------------------------------------
-
-
-class HardenedObserver(FileStorageObserver):
-    """Sacred's file observer, file names unchanged: JSON replaced whole, metrics appended line by line.
-
-    `metrics.jsonl` grows while the run goes on; `metrics.json`, which other tools read, is written once at its end.
-    """
-
-    def save_json(self, obj: Any, filename: str) -> None:
-        text = json.dumps(flatten(obj), sort_keys=True, indent=2)
-        write_atomic(Path(self.dir) / filename, text.encode())
-
-    def log_metrics(self, metrics_by_name: Mapping[str, Any], info: Any) -> None:
-        with open(Path(self.dir) / "metrics.jsonl", "a", encoding="utf-8") as file:
-            for name, metric in metrics_by_name.items():
-                for step, value, when in zip(metric["steps"], metric["values"], metric["timestamps"], strict=True):
-                    point = {"name": name, "step": step, "value": value, "timestamp": when.isoformat()}
-                    file.write(json.dumps(point) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def completed_event(self, stop_time: Any, result: Any) -> None:
-        lines = Path(self.dir) / "metrics.jsonl"
-        if lines.exists():
-            metrics: dict[str, dict[str, list[Any]]] = {}
-            for line in lines.read_text(encoding="utf-8").splitlines():
-                point = json.loads(line)
-                series = metrics.setdefault(point["name"], {"steps": [], "values": [], "timestamps": []})
-                for part, values in series.items():
-                    values.append(point[part.removesuffix("s")])
-            self.save_json(metrics, "metrics.json")
-        super().completed_event(stop_time, result)
-
-
 # --- the experiment ---------------------------------------------------------------------------------------------
 
 
 def experiment(study: str, folder: Path | None = None) -> Experiment:
     """The Sacred experiment of a study: a run trains one cell, all trials of one arm.
 
-    Its configuration has the cell's arm and settings; fields of `design`, `recipe` and `protocol` that are None take the
-    setup's and the profile's values. `folder` is where an unfinished cell keeps its checkpoints; without one, in the run's own
-    temporary folder.
+    Its configuration has the cell's arm and settings; fields of `design`, `recipe` and `protocol` that are None take
+    the setup's and the profile's values. `folder` is where an unfinished cell keeps its checkpoints; without one, in
+    the run's own temporary folder.
     """
     ex = Experiment(study, save_git_info=False)  # git: runtime.commit; Sacred's would claim any outer checkout
     ex.add_config(_defaults(study))
@@ -203,7 +169,7 @@ def run_cell(store: Store, cell_id: str) -> int:
     try:
         with folder.claim():
             return DONE if folder.result() is not None else _attempt(store, folder, config)
-    except Claimed:
+    except HeldError:
         return HELD
 
 
@@ -213,7 +179,9 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int
     updates |= {"seed": config["protocol"]["seed"], "trials": config["protocol"]["trials"]}
     cell = cell_of(config["study"], {**_defaults(config["study"]), **updates})
     if cell.id != folder.id:
-        raise InputError(f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed")
+        raise InputError(
+            f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed"
+        )
     ex = experiment(config["study"], folder.path)
     ex.observers.append(HardenedObserver(folder.attempts, source_dir=store.root / "sources"))
     number = max(folder.numbers(), default=0) + 1
@@ -240,9 +208,12 @@ def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any
     from dsresearch.trials import Training
 
     compiled: list[float] = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda event, seconds, **_: compiled.append(seconds) if event.endswith("backend_compile_duration") else None
-    )
+
+    def listen(event: str, duration_secs: float, **_: str | int) -> None:
+        if event.endswith("backend_compile_duration"):
+            compiled.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
     training = Training(cell, data.load(cell.data), folder)
     progress = _Progress(CellFolder(folder), training.total, training.program.n_train)
     began = kept = time.monotonic()
@@ -383,7 +354,7 @@ def _constants(cell: Cell) -> dict[str, Any]:
         "threads": protocol.threads,
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
         "device_count": 1,
-        "matmul_precision": str(jax.config.jax_default_matmul_precision or ""),
+        "matmul_precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", ""),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),

@@ -1,13 +1,14 @@
 """The formulations of a separable convolution and their relatives, as one family of Flax modules.
 
-A module maps [N, H, W, C] to [N, H / stride, W / stride, features] without a last activation: the network puts BatchNorm and
-ReLU behind every module, so that only the module differs (science.md section 1). Each formulation has its own
-parameter tree and its own arithmetic; which of them are the same function is for `transport` to prove.
+A module maps [N, H, W, C] to [N, H / stride, W / stride, features] without a last activation: the network puts
+BatchNorm and ReLU behind every module, so that only the module differs (science.md section 1). Each formulation has its
+own parameter tree and its own arithmetic; which of them are the same function is for `transport` to prove.
 
-Initial weights are He-normal in the *fused* form: the fans are those of the whole sum over paths, whatever the shape in which
-a formulation stores its kernels. A literal per-path kernel [1, 1, 1, N] would get fan-in 1 and another distribution. A
-module declares a kernel by its standard deviation; `draw` multiplies all of them with one vector of normals, because
-a random generator for each kernel takes XLA ten seconds to compile, and one for all of them a fifth of a second.
+Initial weights are He-normal in the *fused* form: the fans are those of the whole sum over paths, whatever the shape in
+which a formulation stores its kernels. A literal per-path kernel [1, 1, 1, N] would get fan-in 1 and another
+distribution. A module declares a kernel by its standard deviation; `draw` multiplies all of them with one vector of
+normals, because a random generator for each kernel takes XLA ten seconds to compile, and one for all of them a fifth of
+a second.
 
 Letters in shapes: k kernel side, C input channels, N features, G groups or paths, m and o channels of one path.
 """
@@ -42,12 +43,13 @@ def draw(network: nn.Module, key: Array, image: tuple[int, int, int]) -> tuple[A
     scales, offsets and biases are what they were declared.
     """
     variables = network.init(key, jnp.zeros((1, *image), jnp.float32), True)
-    leaves, tree = jax.tree.flatten(variables["params"])
+    params = variables["params"]
+    leaves = jax.tree.leaves(params)
     kernels = [leaf for leaf in leaves if leaf.ndim > 1]
     normals = jax.random.normal(key, (sum(leaf.size for leaf in kernels),), jnp.float32)
     ends = list(itertools.accumulate(leaf.size for leaf in kernels))
     drawn = (leaf * normals[end - leaf.size : end].reshape(leaf.shape) for leaf, end in zip(kernels, ends, strict=True))
-    params = tree.unflatten([next(drawn) if leaf.ndim > 1 else leaf for leaf in leaves])
+    params = jax.tree.map(lambda leaf: next(drawn) if leaf.ndim > 1 else leaf, params)
     return params, variables.get("stats", {})
 
 
@@ -287,9 +289,7 @@ def bsconv_s_rank(channels: int) -> int:
     return min(channels, max(4, -(-channels // 4)))
 
 
-def formulation(
-    design: Design, channels: int, features: int, stride: int = 1, name: str | None = None
-) -> Formulation:
+def formulation(design: Design, channels: int, features: int, stride: int = 1, name: str | None = None) -> Formulation:
     """The module of a design for `channels` -> `features`, without its residual connection."""
     shared: dict[str, Any] = {
         "features": features,

@@ -3,9 +3,9 @@
 Pictures are NHWC, spatial kernels HWIO with shape (k, k, C / groups, outputs). Output j of `outputs` reads the input
 channels of group j // (outputs / groups), as in `lax.conv_general_dilated`.
 
-On the CPU no convolution *op* is emitted: inside a loop XLA:CPU runs one tens of times slower than outside, and it expands
-the weight gradient of a grouped one to a dense one. What is emitted instead are shifted multiply-adds (one channel a
-group) or patches and matrix products, each with its own gradient rule.
+On the CPU no convolution *op* is emitted: inside a loop XLA:CPU runs one tens of times slower than outside, and it
+expands the weight gradient of a grouped one to a dense one. What is emitted instead are shifted multiply-adds (one
+channel a group) or patches and matrix products, each with its own gradient rule.
 """
 
 import math
@@ -28,7 +28,7 @@ def algorithm(backend: str, inputs_a_group: int) -> Literal["taps", "patches", "
     | backend  | one channel a group | more    | why |
     |----------|---------------------|---------|-----|
     | cpu      | taps                | patches | a convolution op in a loop is 30 to 90 times slower |
-    | gpu, tpu | taps                | xla     | taps fuse with their neighbours and gain from a trials axis; cuDNN serves the rest |
+    | gpu, tpu | taps                | xla     | taps fuse with their neighbours; the library serves the rest |
     """
     if inputs_a_group == 1:
         return "taps"
@@ -40,8 +40,8 @@ def spatial_conv(
 ) -> Array:
     """Correlate pictures [N, H, W, C] with a kernel [k, k, C / groups, M] in `groups` groups of channels.
 
-    Returns [N, H', W', M] in the dtype of `x`; products are summed in float32 (float64 for float64). Strides, dilation and
-    padding mean what they mean in `lax.conv_general_dilated`.
+    Returns [N, H', W', M] in the dtype of `x`; products are summed in float32 (float64 for float64). Strides, dilation
+    and padding mean what they mean in `lax.conv_general_dilated`.
 
     Raises:
         ValueError: the channel counts do not divide.
@@ -145,10 +145,7 @@ def _taps(x: Array, kernel: Array, geometry: _Geometry) -> Array:
     wide = _wide(x.dtype)
     padded = geometry.pad(x)[..., None]
     filters = kernel.reshape(*geometry.window, x.shape[3], multiplier).astype(wide)
-    total = sum(
-        geometry.tap(padded, i, j).astype(wide) * _over_channels(filters[i, j], 5)
-        for i, j in geometry.taps
-    )
+    total = sum(geometry.tap(padded, i, j).astype(wide) * _over_channels(filters[i, j], 5) for i, j in geometry.taps)
     return total.reshape(*total.shape[:3], kernel.shape[3]).astype(x.dtype)  # type: ignore[union-attr]
 
 
@@ -175,8 +172,8 @@ def _taps_input_gradient(dy: Array, kernel: Array, channels: int, geometry: _Geo
 def _taps_kernel_gradient(x: Array, dy: Array, kernel: Array, geometry: _Geometry) -> Array:
     """dK[i, j, c] = sum over pictures and pixels of the shifted x[c] times dy[c].
 
-    The batch is cut into slices that are added elementwise before one sum over pixels: XLA:CPU runs a multiply fused into a
-    reduction that keeps the channels 6 times slower than the two apart (57 to 9 ms at [128, 32, 32, 32]).
+    The batch is cut into slices that are added elementwise before one sum over pixels: XLA:CPU runs a multiply fused
+    into a reduction that keeps the channels 6 times slower than the two apart (57 to 9 ms at [128, 32, 32, 32]).
     """
     wide, channels = _wide(x.dtype), x.shape[3]
     multiplier = kernel.shape[3] // channels
@@ -243,15 +240,11 @@ def _patches(x: Array, kernel: Array, groups: int, geometry: _Geometry) -> Array
     return _from_groups(products, (x.shape[0], *geometry.out, kernel.shape[3])).astype(x.dtype)
 
 
-def _patches_forward(
-    x: Array, kernel: Array, groups: int, geometry: _Geometry
-) -> tuple[Array, tuple[Array, Array]]:
+def _patches_forward(x: Array, kernel: Array, groups: int, geometry: _Geometry) -> tuple[Array, tuple[Array, Array]]:
     return _patches(x, kernel, groups, geometry), (x, kernel)
 
 
-def _patches_backward(
-    groups: int, geometry: _Geometry, saved: tuple[Array, Array], dy: Array
-) -> tuple[Array, Array]:
+def _patches_backward(groups: int, geometry: _Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
     back = geometry.transposed()
     # Input gradient: a convolution with the kernel turned round and its input and output channels exchanged.
@@ -288,7 +281,8 @@ def _xla(x: Array, kernel: Array, groups: int, geometry: _Geometry) -> Array:
 def path_conv(x: Array, kernels: Array, *, stride: int = 1) -> Array:
     """Convolve every path with its own kernel: [N, H, W, P, I] with [P, k, k, I, O] to [N, H', W', P, O].
 
-    The same sums as a loop over the P paths (which would not compile in useful time): the paths lie side by side as groups.
+    The same sums as a loop over the P paths (which would not compile in useful time): the paths lie side by side as
+    groups.
     """
     paths, k, _, inputs, outputs = kernels.shape
     flat = x.reshape(*x.shape[:3], paths * inputs)
@@ -310,9 +304,7 @@ def pointwise(x: Array, weights: Array) -> Array:
 def join_paths(x: Array, weights: Array) -> Array:
     """Expand every path and sum over the paths: [N, H, W, P, I] with [P, I, O] to [N, H, W, O] (ResNeXt's joining)."""
     contract = (((3, 4), (0, 1)), ((), ()))
-    return lax.dot_general(
-        x, weights.astype(x.dtype), contract, preferred_element_type=_wide(x.dtype)
-    ).astype(x.dtype)
+    return lax.dot_general(x, weights.astype(x.dtype), contract, preferred_element_type=_wide(x.dtype)).astype(x.dtype)
 
 
 def activate(x: Array, activation: str) -> Array:
@@ -337,8 +329,8 @@ def _slope(y: Array, activation: str) -> Array | None:
 def batch_norm(x: Array, scale: Array, offset: Array, epsilon: float, activation: str) -> tuple[Array, Array, Array]:
     """Normalise [..., C] by the batch's own statistics, scale, shift and activate.
 
-    Returns the result in the dtype of `x`, and the batch's mean and (biased) variance [C] in float32, through which no gradient
-    flows. The gradient rule is written out: two sums and one pass, where autodiff makes many (11 to 2 ms at
+    Returns the result in the dtype of `x`, and the batch's mean and (biased) variance [C] in float32, through which no
+    gradient flows. The gradient rule is written out: two sums and one pass, where autodiff makes many (11 to 2 ms at
     [128, 32, 32, 32] on two cores).
     """
     return _batch_norm_forward(x, scale, offset, epsilon, activation)[0]
@@ -377,8 +369,8 @@ batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 def max_pool(x: Array) -> Array:
     """2 x 2 maximum, stride 2, of [N, H, W, C]; a last odd row or column is left out.
 
-    The maximum of four slices: its gradient is 20 times faster on the CPU than a window reduction's, and deterministic on a
-    GPU, where select-and-scatter is not.
+    The maximum of four slices: its gradient is 20 times faster on the CPU than a window reduction's, and deterministic
+    on a GPU, where select-and-scatter is not.
     """
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     rows = jnp.maximum(x[:, 0:h:2, :w], x[:, 1:h:2, :w])
@@ -398,8 +390,10 @@ def _window_counts(geometry: _Geometry) -> np.ndarray:
     """Pixels of the picture under each window, [1, H', W', 1]."""
     inside = np.pad(np.ones(geometry.size), geometry.pads)
     counts = sum(
-        inside[i : i + (geometry.out[0] - 1) * geometry.stride + 1 : geometry.stride,
-               j : j + (geometry.out[1] - 1) * geometry.stride + 1 : geometry.stride]
+        inside[
+            i : i + (geometry.out[0] - 1) * geometry.stride + 1 : geometry.stride,
+            j : j + (geometry.out[1] - 1) * geometry.stride + 1 : geometry.stride,
+        ]
         for i, j in geometry.taps
     )
     return np.asarray(counts)[None, :, :, None]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from dsresearch.store import Store
-from dsresearch.studies import Cell
+from dsresearch.studies import Cell, Plan
 
 LINE_SECONDS = 30.0  # between two lines where the output is no terminal
 REDRAW_SECONDS = 0.5  # where it is one
@@ -24,12 +24,13 @@ def duration(seconds: float) -> str:
 class Progress:
     """Progress of a launcher's cells: a line redrawn on a terminal, else a line now and then.
 
-    The time left is extrapolated from what was trained since the launcher started, in epochs of all trials weighted by the
-    cell's multiply-adds: a cell that has not begun costs what its arithmetic costs.
+    The time left is extrapolated from what was trained since the launcher started, in images times multiply-adds: a
+    cell that has not begun costs what its arithmetic costs.
     """
 
-    def __init__(self, store: Store, cells: Sequence[Cell], out: TextIO) -> None:
+    def __init__(self, store: Store, plan: Plan, cells: Sequence[Cell], out: TextIO) -> None:
         self.store, self.cells, self.out = store, cells, out
+        self.work = {cell.id: float(plan.cost(cell).macs * plan.images(cell)) for cell in cells}
         self.began = self.told = time.monotonic()
         self.on_terminal = out.isatty()
         self.finished_before = self._finished()
@@ -48,7 +49,7 @@ class Progress:
         if not running or now - self.told < (REDRAW_SECONDS if self.on_terminal else LINE_SECONDS):
             return
         self.told = now
-        done, total = self._work_done(running), sum(map(_work, self.cells))
+        done, total = self._work_done(running), sum(self.work.values())
         here = done - self.work_before
         left = f"about {duration((total - done) / here * (now - self.began))} left" if here > 0 else "compiling"
         line = f"{self._finished()} of {len(self.cells)} cells, {100 * done / total:.0f} %, {left}"
@@ -71,20 +72,14 @@ class Progress:
         return sum(self.store.cell(cell).result() is not None for cell in self.cells)
 
     def _work_done(self, running: Sequence[Cell]) -> float:
-        live = set(running)
-        return sum(
-            _work(cell) * (1.0 if self.store.cell(cell).result() is not None else self._share(cell) if cell in live else 0)
-            for cell in self.cells
-        )
+        """Work of the finished cells and the finished part of the running ones."""
+        shares = {cell.id: self._share(cell) for cell in running}
+        done = {cell.id for cell in self.cells if self.store.cell(cell).result() is not None}
+        return sum(work * (1.0 if cell in done else shares.get(cell, 0.0)) for cell, work in self.work.items())
 
     def _share(self, cell: Cell) -> float:
         said = self.store.cell(cell).progress()
         return said["done"] / said["total"] if said.get("total") else 0.0
-
-
-def _work(cell: Cell) -> float:
-    """A cell's share of the study's time, in units of its own kind: epochs of all trials."""
-    return float(cell.recipe.epochs * cell.protocol.trials)
 
 
 def status_lines(store: Store) -> list[str]:

@@ -1,7 +1,7 @@
 """The process that trains: what must be set before jax starts, and what is recorded of the machine.
 
-No jax here. What changes bits (threads, compiler flags) is part of the protocol or fixed in this file; what changes only speed (the
-heap) is set without asking.
+No jax here. What changes bits (threads, compiler flags) is part of the protocol or fixed in this file; what changes
+only speed (the heap) is set without asking.
 """
 
 import ctypes
@@ -17,8 +17,9 @@ from pathlib import Path
 # Exit statuses (interface.md); HELD is between a launcher and its cells alone.
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 
-# One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they make
-# BatchNorm's sums ten times faster, the others slow convolutions down and have given wrong results (jax#39103, #40412).
+# One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
+# make BatchNorm's sums ten times faster, the others slow convolutions down and have given wrong results (jax#39103,
+# #40412).
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce"
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.

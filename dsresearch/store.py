@@ -32,7 +32,7 @@ from dsresearch.schema import write_atomic
 from dsresearch.studies import Cell, Plan
 
 
-class Claimed(Exception):
+class HeldError(Exception):
     """Another live process works on the cell."""
 
 
@@ -65,7 +65,7 @@ class CellFolder:
 
     @contextlib.contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the cell; raises Claimed where another live process does.
+        """Hold the cell; raises HeldError where another live process does.
 
         A lock of the kernel, not a file that says so: it falls the moment its process dies, however it dies.
         """
@@ -74,7 +74,7 @@ class CellFolder:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise Claimed(self.id) from None
+                raise HeldError(self.id) from None
             file.truncate(0)
             file.write(f"{os.uname().nodename} {os.getpid()}\n")
             file.flush()
@@ -85,7 +85,7 @@ class CellFolder:
         try:
             with self.claim():
                 return False
-        except Claimed:
+        except HeldError:
             return True
         except OSError:
             return False  # a folder that cannot be written is not being worked on from here

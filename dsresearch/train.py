@@ -1,8 +1,8 @@
 """Training as a pure fold: (state, epoch) -> (state, row of the curve), one compiled program for a whole epoch.
 
-A trial differs from another of its program in traced values alone (its split, its keys, its weights), so one program serves
-all of them, one after another or side by side on a leading axis. Keys are derived by meaning, `fold_in(key, epoch)`, never by
-order of discovery: an epoch can be run again, or run first, and gives the same bits.
+A trial differs from another of its program in traced values alone (its split, its keys, its weights), so one program
+serves all of them, one after another or side by side on a leading axis. Keys are derived by meaning, `fold_in(key,
+epoch)`, never by order of discovery: an epoch can be run again, or run first, and gives the same bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +32,7 @@ class Pictures(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What a trial brings: indices of its pictures, int32 [n_train] and [n_test], and its keys for order and augmentation."""
+    """What a trial brings: indices of its pictures, int32 [n_train] and [n_test], keys for order and augmentation."""
 
     train: Array
     test: Array
@@ -50,16 +50,16 @@ class State(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One epoch of the curve. Sums over the epoch's training pictures as they were trained on; test after the epoch."""
+    """One epoch of the curve, on the device or in numpy: training over the epoch's steps, test after the epoch."""
 
-    step: Array
-    rate: Array
-    train_loss: Array
-    train_wrong: Array
-    test_wrong: Array
-    test_nll: Array
-    grad_norm: Array
-    param_norm: Array
+    step: Any
+    rate: Any
+    train_loss: Any
+    train_wrong: Any
+    test_wrong: Any
+    test_nll: Any
+    grad_norm: Any
+    param_norm: Any
 
 
 class Predictions(NamedTuple):
@@ -125,7 +125,8 @@ class Program:
 
     def logits(self, params: Tree, stats: Tree, images: Array) -> Array:
         """Evaluation: running statistics, so that no picture's answer depends on its neighbours."""
-        return self.network.apply({"params": params, "stats": stats}, self._scaled(images), False)
+        variables = {"params": params, "stats": stats}
+        return jnp.asarray(self.network.apply(variables, self._scaled(images), False))
 
     def step(self, state: State, images: Array, labels: Array) -> tuple[State, tuple[Array, Array, Array]]:
         """One step on uint8 images [N, H, W, C]; gives also the mean loss, the wrong ones and the gradient's norm."""
@@ -142,7 +143,7 @@ class Program:
         return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.global_norm(gradient))
 
     def epoch(self, state: State, epoch: Array, trial: Trial, pictures: Pictures) -> tuple[State, Row]:
-        """The fold: one pass over the trial's training pictures in its order for this epoch, then one over its test set."""
+        """The fold: one pass over the trial's training pictures in this epoch's order, then one over its test set."""
         order = jax.random.permutation(jax.random.fold_in(trial.order_key, epoch), trial.train)
         batches = order[: self.steps_an_epoch * self.recipe.batch].reshape(self.steps_an_epoch, self.recipe.batch)
         augment_key = jax.random.fold_in(trial.augment_key, epoch)
@@ -158,7 +159,13 @@ class Program:
         test_wrong, test_nll = self.score(state, trial.test, pictures)
         rate = jnp.asarray(self.schedule(state.step - 1), jnp.float32)
         return state, Row(
-            state.step, rate, loss.mean(), wrong.sum(dtype=jnp.int32), test_wrong, test_nll, norm.mean(),
+            state.step,
+            rate,
+            loss.mean(),
+            wrong.sum(dtype=jnp.int32),
+            test_wrong,
+            test_nll,
+            norm.mean(),
             optax.global_norm(state.params),
         )
 
@@ -221,9 +228,7 @@ class Program:
     def _side_by_side(self, one: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         return one if self.trial_batch == 1 else jax.vmap(one, axes)
 
-    def fold(
-        self, state: State, trial: Trial, pictures: Pictures, epochs: range
-    ) -> Iterator[tuple[int, State, Row]]:
+    def fold(self, state: State, trial: Trial, pictures: Pictures, epochs: range) -> Iterator[tuple[int, State, Row]]:
         """Run the epochs of a range (counted from 0) one by one; stopping and going on gives the same bits."""
         for epoch in epochs:
             state, row = self.run_epoch(state, jnp.asarray(epoch, jnp.int32), trial, pictures)

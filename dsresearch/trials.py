@@ -1,8 +1,8 @@
 """A cell's trials, from their seeds to what is recorded of them.
 
-One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers). Initial
-weights are drawn for each design apart, so that two formulations of one function start apart; only the controls `rerun`,
-`bit` and `exact` take the baseline's (statistics.md).
+One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers).
+Initial weights are drawn for each design apart, so that two formulations of one function start apart; only the controls
+`rerun`, `bit` and `exact` take the baseline's (statistics.md).
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ import numpy as np
 
 from dsresearch import cost, data
 from dsresearch.checkpoint import Checkpoints
-from dsresearch.design import Design, InputError, digest, seed_of
+from dsresearch.design import Design, digest, seed_of
 from dsresearch.networks.stack import Stack
 from dsresearch.schema import write_atomic
 from dsresearch.studies import Cell
@@ -128,7 +128,7 @@ def _number(value: Any) -> float | None:
 
 
 class Epoch(NamedTuple):
-    """What training says after an epoch: the trials of its block, epochs done of them, their rows [trials of the block]."""
+    """What training says after an epoch: the block's trials, epochs done of them, their rows [trials of the block]."""
 
     trials: range
     done: int
@@ -160,10 +160,6 @@ class Training:
         self.results: list[Result] = []
         self.resumed_from = 0  # epochs of all trials that another attempt had done
         self._block: _Block | None = None
-        if self.program.steps_an_epoch == 0:
-            raise InputError(
-                f"recipe.batch={cell.recipe.batch} is not allowed: more than the {self.program.n_train} training pictures"
-            )
 
     @cached_property
     def program(self) -> Program:
@@ -238,7 +234,7 @@ class Training:
         return Trial(jnp.asarray(train), jnp.asarray(test), *keys), self.program.initial(*weights)
 
     def _conclude(self, trials: range, trial: Trial, state: State, curve: Row, initial: list[str]) -> list[Result]:
-        """What is recorded of each trial of a finished block; kept at once, for the block after it may be interrupted."""
+        """What is recorded of each trial of a finished block; kept at once: the next block may be interrupted."""
         predictions = self.program.run_predict(state, trial.test, self.pictures)
         train_wrong, _ = self.program.run_score(state, trial.train, self.pictures)
         results = []
@@ -276,7 +272,9 @@ class Training:
             "steps": int(model.state.step),
             "params": sum(leaf.size for leaf in jax.tree.leaves(model.state.params)),
             "stats": sum(leaf.size for leaf in jax.tree.leaves(model.state.stats)),
-            "macs_fwd": cost.stack(self.cell.design, image=height, channels=channels, classes=len(self.source.classes)).macs,
+            "macs_fwd": cost.stack(
+                self.cell.design, image=height, channels=channels, classes=len(self.source.classes)
+            ).macs,
             "test_wrong": int(curve["test_wrong"][-1]),
             "test_nll": None if diverged else _number(test_nll),
             "train_wrong": model.train_wrong,

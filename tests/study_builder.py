@@ -105,7 +105,7 @@ def row(key: Key, trial: int, wrong: int, about: Mapping[str, Any]) -> dict[str,
         "status": "ok",
         "error_msg": "",
         "exec_mode": "sequential",
-        "protocol_sha256": sha("protocol"),
+        "protocol_sha256": about["protocol_sha256"],
         "data_sha256": sha("data"),
         "split_sha256": sha("split", trial, kind == "split"),
         "device_kind": "cpu",
@@ -144,14 +144,7 @@ def write_study(
         "n_train": 50_000,
         "n_test": n_test,
     }
-    rows = [
-        changed
-        for key, values in wrong.items()
-        for trial, value in enumerate(values)
-        if (changed := change(row(key, trial, value, about))) is not None
-    ]
     folder.mkdir(parents=True, exist_ok=True)
-    write_csv(folder / "trials.csv", rows, TRIAL_COLUMNS)
     planned = {"trials": trials or max(len(v) for v in wrong.values()), "split": "pool60k_hold6k", **protocol}
     lines = [f"{name} = {_toml(about[name])}" for name in ("study", "study_id", "profile")]
     lines += ["", "[data]", f"name = {_toml(dataset)}", f"label = {_toml(dataset)}"]
@@ -164,7 +157,16 @@ def write_study(
     for arm, kind, match in plan or list(wrong):
         cell = {"arm": arm, "setup": arm, "role": roles.get(arm, "exploratory"), "control_kind": kind, "match": match}
         lines += ["", "[[cells]]", *(f"{name} = {_toml(value)}" for name, value in cell.items())]
-    (folder / "protocol.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    decided = ("\n".join(lines) + "\n").encode()
+    (folder / "protocol.toml").write_bytes(decided)
+    about["protocol_sha256"] = hashlib.sha256(decided).hexdigest()
+    rows = [
+        changed
+        for key, values in wrong.items()
+        for trial, value in enumerate(values)
+        if (changed := change(row(key, trial, value, about))) is not None
+    ]
+    write_csv(folder / "trials.csv", rows, TRIAL_COLUMNS)
     if exactness is not None:
         (folder / "exactness.json").write_text(json.dumps(exactness), encoding="utf-8")
     if runs:

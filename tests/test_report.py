@@ -332,6 +332,11 @@ def test_bad_input_writes_nothing(tmp_path):
         ('role = "rival"', 'role = "rivale"', "did you mean 'rival'"),
         ("[protocol]", "[protocol", "allowed: TOML"),
         ('study = "hybrid"', "study = 1", "study=1 is not allowed"),
+        (
+            "trials = 10",
+            "trials = 10\nmargin = 0.5",
+            "column protocol_sha256: .* not the one under which the rows were",
+        ),
     ]:
         (study / "protocol.toml").write_text(text.replace(old, new, 1))
         with pytest.raises(InputError, match=message) as error:

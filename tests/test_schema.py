@@ -9,7 +9,8 @@ from study_builder import row, sha, write_epochs, write_predictions, write_study
 from dsresearch import schema
 from dsresearch.design import InputError
 
-ABOUT = {"study_id": "s", "profile": "p", "dataset": "d", "roles": {}, "n_train": 900, "n_test": 100}
+ABOUT = {"study_id": "s", "profile": "p", "dataset": "d", "roles": {}, "n_train": 900, "n_test": 100,
+         "protocol_sha256": sha("protocol")}  # fmt: skip
 
 
 def rows() -> list[dict]:

@@ -173,10 +173,12 @@ def test_holm_of_many_families_is_that_of_each():
 
 
 def test_farther_takes_both_contrasts_and_the_larger_p():
-    rival, candidate = D + 0.8, D[::-1] - 0.1
+    rival, candidate = D + 0.3, D[::-1]
+    apart, joint = float(st.sign_flip_p(rival - candidate)), float(st.sign_flip_p(rival + candidate))
+    assert apart > 2 * joint, "the two differ, so that the larger can be told"
     p, sign = st.farther_p(rival, candidate)
-    assert p == max(st.sign_flip_p(rival - candidate), st.sign_flip_p(rival + candidate))
-    assert sign == 1
+    assert (p, sign) == (apart, 1)
+    assert st.farther_p(rival, -candidate)[0] == apart
     assert st.farther_p(-rival, candidate)[1] == 1, "farther on the other side is farther"
     assert st.farther_p(candidate, rival)[1] == -1
     for means in itertools.product((-0.7, -0.2, 0.3, 0.8), repeat=2):

@@ -1,7 +1,7 @@
 """The study's network: a stem, three stages of modules with pooling between them, a head.
 
-Nothing but the module differs between two setups: every module is followed by BatchNorm and ReLU, a stage ends in 2 x 2 maximum
-pooling (but the last), and channels double from stage to stage.
+Nothing but the module differs between two setups: every module is followed by BatchNorm and ReLU, a stage ends in 2 x 2
+maximum pooling (but the last), and channels double from stage to stage.
 """
 
 import jax

@@ -107,7 +107,7 @@ class Analysis:
         cells = {cell.arm: cell for cell in self.study.cells if not cell.control_kind and cell.match == "width"}
         base = [cell for cell in cells.values() if _is_baseline(cell)]
         if self.study.exactness is not None and base and arm in cells:
-            pair = _pair(self.study.exactness, base[0].setup, cells[arm].setup)
+            pair = _pair(self.study.exactness, base[0], cells[arm])
             return str(pair.get("class", "")) if pair else ""
         rows = self.study.select("", "width", arm)
         return str(rows["eq_class"].iloc[0]) if len(rows) else ""
@@ -128,7 +128,7 @@ class Analysis:
         cell = self.control("exact")
         base = [c for c in self.study.cells if _is_baseline(c)]
         if cell and base:
-            pair = _pair(self.study.exactness, base[0].setup, cell.setup)
+            pair = _pair(self.study.exactness, base[0], cell)
             if pair is None or pair.get("class") != "exact":
                 found = "not tested" if pair is None else f"class {one_line(pair.get('class'))}"
                 out.append(f"exactness of {base[0].setup} and {cell.setup}: {found}, not exact")
@@ -254,8 +254,14 @@ def _is_baseline(cell: Cell) -> bool:
     return cell.role == "baseline" and not cell.control_kind
 
 
-def _pair(exactness: Mapping[str, Any], one: str, two: str) -> Mapping[str, Any] | None:
-    return next((pair for pair in exactness["pairs"] if {pair.get("a"), pair.get("b")} == {one, two}), None)
+def _pair(exactness: Mapping[str, Any], one: Cell, two: Cell) -> Mapping[str, Any] | None:
+    """The tested pair of two cells, named by arm or by setup, in either order."""
+    names = ((one.arm, one.setup), (two.arm, two.setup))
+    for pair in exactness["pairs"]:
+        for a, b in (("a", "b"), ("b", "a")):
+            if pair.get(a) in names[0] and pair.get(b) in names[1]:
+                return dict(pair)
+    return None
 
 
 def _is_measure(key: str, value: Any) -> bool:

@@ -247,6 +247,12 @@ def _check_trials(path: Path, trials: pd.DataFrame, about: Mapping[str, Any], pr
             f"{path}: line {beyond.index[0] + 2}: column trial: {beyond['trial'].iloc[0]} is not allowed: "
             f"less than the {protocol.trials} trials of protocol.toml"
         )
+    decided = hashlib.sha256(path.with_name("protocol.toml").read_bytes()).hexdigest()
+    if trials["protocol_sha256"].iloc[0] not in ("", decided):
+        raise InputError(
+            f"{path}: line 2: column protocol_sha256: {trials['protocol_sha256'].iloc[0]!r} is not allowed: "
+            f"{decided!r}, protocol.toml is not the one under which the rows were made"
+        )
 
 
 def _read_exactness(path: Path) -> Mapping[str, Any] | None:

@@ -159,6 +159,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"{\char34}",
+    "`": r"{`}",  # no ligature may join it to what stands before
     "±": r"\ensuremath{\pm}",
     "×": r"\ensuremath{\times}",
     NOTHING: r"\textendash{}",

@@ -203,5 +203,5 @@ def farther_p(rival: npt.ArrayLike, candidate: npt.ArrayLike, resamples: int = R
     """
     r, h = _trials(rival), _trials(candidate)
     apart, joint = r - h, r + h
-    p = np.minimum(sign_flip_p(apart, resamples), sign_flip_p(joint, resamples))
+    p = np.maximum(sign_flip_p(apart, resamples), sign_flip_p(joint, resamples))
     return p, np.sign(apart.mean(axis=-1)) * np.sign(joint.mean(axis=-1))
