@@ -218,7 +218,7 @@ def configuration(cell: Cell, plan: Plan) -> dict[str, Any]:
     return {
         "study": plan.study,
         "study_id": plan.study_id,
-        "profile": plan.profile,
+        "profile": plan.base_profile,
         "data": cell.data,
         "data_sha256": cell.data_sha256,
         "arm": cell.arm,

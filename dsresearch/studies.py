@@ -180,6 +180,11 @@ class Plan:
     def baseline(self) -> str:
         return STUDIES[self.study].baseline
 
+    @property
+    def base_profile(self) -> str:
+        """The named profile behind a custom one."""
+        return self.profile.removeprefix("custom (from ").removesuffix(")")
+
     def cost(self, cell: Cell) -> cost.Cost:
         """Parameters and multiply-adds of a cell's network on this data set."""
         return network_cost(cell.design, self.pictures)

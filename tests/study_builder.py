@@ -127,7 +127,7 @@ def write_study(
     profile: str = "confirm",
     study: str = "hybrid",
     n_test: int = 10_000,
-    runs: bool = True,
+    dirty: bool = False,
 ) -> Path:
     """Write protocol.toml, trials.csv and runs.csv of a study of the given wrong pictures.
 
@@ -169,8 +169,8 @@ def write_study(
     write_csv(folder / "trials.csv", rows, TRIAL_COLUMNS)
     if exactness is not None:
         (folder / "exactness.json").write_text(json.dumps(exactness), encoding="utf-8")
-    if runs:
-        write_csv(folder / "runs.csv", [_run(key, about) for key in wrong], RUN_COLUMNS)
+    runs = [{**_run(key, about), "git_dirty": dirty} for key in wrong]
+    write_csv(folder / "runs.csv", runs, RUN_COLUMNS)
     return folder
 
 
@@ -178,7 +178,7 @@ def _run(key: Key, about: Mapping[str, Any]) -> dict[str, Any]:
     arm, kind, match = key
     empty = {name: None if column.optional else "x" for name, column in RUN_COLUMNS.items()}
     named = {"study_id": about["study_id"], "arm": arm, "control_kind": kind, "match": match, "attempt": 0}
-    return {**empty, **named, "git_sha": "0123456789abcdef", "git_dirty": False}
+    return {**empty, **named, "git_sha": "0123456789abcdef"}
 
 
 def write_epochs(folder: Path, wrong: Mapping[Key, Sequence[int]], epochs: int = 5) -> None:

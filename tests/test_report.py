@@ -103,6 +103,13 @@ def test_captions_say_where_the_numbers_come_from(tmp_path):
         assert told + "device cpu; execution sequential, 1 a program; commit of the runs 0123456789ab." in text
 
 
+def test_commits_of_a_changed_checkout_and_of_none_are_told(tmp_path):
+    study = write_study(tmp_path, dirty=True)
+    assert read_study(study).caption().endswith("commit of the runs 0123456789ab with local changes.")
+    (study / "runs.csv").unlink()
+    assert read_study(study).caption().endswith("commit of the runs not recorded.")
+
+
 def test_a_missing_cell_is_named_with_its_command_and_never_blank(tmp_path, capsys):
     wrong = good_study()
     plan = [*wrong, ("hybrid_learned", "", "width")]

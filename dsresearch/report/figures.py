@@ -4,6 +4,7 @@ A figure holds no date and no path; intervals are computed here, never bootstrap
 """
 
 import io
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.study import one_line
@@ -54,6 +56,11 @@ def _files(name: str, figure: Figure, drawn: pd.DataFrame) -> dict[str, bytes]:
     return out
 
 
+def _title(text: str, width: int) -> str:
+    """A caption over a figure, broken into lines of so many characters."""
+    return "\n".join(_label(line) for line in textwrap.wrap(one_line(text), width))
+
+
 def _label(text: str) -> str:
     """A user's name as a label: no mathematics, no character that the font lacks."""
     shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text))
@@ -77,7 +84,7 @@ def forest(analysis: Analysis) -> dict[str, bytes]:
         axes.set_xlabel("test error less the baseline's, percentage points")
         axes.grid(axis="y", visible=False)
         figure.legend(loc="outside lower center", ncols=3, fontsize=7)
-        axes.set_title(_label(analysis.study.caption()), fontsize=6, wrap=True)
+        axes.set_title(_title(analysis.study.caption(), 100), fontsize=6)
         return _files("f2_forest", figure, drawn)
 
 
@@ -144,6 +151,7 @@ def profiles(analysis: Analysis) -> dict[str, bytes]:
                 axes.plot(of["epoch"], of["median"], color=colour, linewidth=1.2, label=_label(name))
                 axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.15, linewidth=0)
             axes.set_xlabel("epochs")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_ylabel(label)
             if quantity == "train_loss":
                 axes.set_yscale("log")  # losses span decades
@@ -152,7 +160,7 @@ def profiles(analysis: Analysis) -> dict[str, bytes]:
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=7)
         title = f"{analysis.study.caption()} Median over trials, band from the 10th to the 90th percentile."
-        figure.suptitle(_label(title), fontsize=6)
+        figure.suptitle(_title(title, 180), fontsize=6)
         return _files("f5_profiles", figure, drawn)
 
 

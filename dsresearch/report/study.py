@@ -270,8 +270,8 @@ def _read_exactness(path: Path) -> Mapping[str, Any] | None:
 
 def _commits(runs: pd.DataFrame) -> tuple[str, ...]:
     found = {
-        str(sha)[:12] + (" with local changes" if dirty is True else "")
-        for sha, dirty in zip(runs["git_sha"], runs["git_dirty"], strict=True)
+        one_line(sha)[:12] + (" with local changes" if dirty else "")
+        for sha, dirty in zip(runs["git_sha"], runs["git_dirty"].fillna(False), strict=True)
         if sha
     }
     return tuple(sorted(found))
