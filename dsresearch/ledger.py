@@ -8,6 +8,7 @@ run starts.
 
 import dataclasses
 import json
+import logging
 import os
 import shutil
 import signal
@@ -36,6 +37,9 @@ from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
 SETTINGS.COMMAND_LINE.STRICT_PARSING = True  # a value that is no Python literal is an error, not a string
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
+
+for _chatty in ("absl", "jax"):  # Sacred sets the root logger to INFO, and Orbax tells of every file
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 CHECKPOINT_SECONDS = 60.0
 PROGRESS_SECONDS = 0.5

@@ -140,7 +140,7 @@ class Program:
         updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params)
         params = optax.apply_updates(state.params, updates)
         wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
-        return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.global_norm(gradient))
+        return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.tree.norm(gradient))
 
     def epoch(self, state: State, epoch: Array, trial: Trial, pictures: Pictures) -> tuple[State, Row]:
         """The fold: one pass over the trial's training pictures in this epoch's order, then one over its test set."""
@@ -166,7 +166,7 @@ class Program:
             test_wrong,
             test_nll,
             norm.mean(),
-            optax.global_norm(state.params),
+            optax.tree.norm(state.params),
         )
 
     def score(self, state: State, indices: Array, pictures: Pictures) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,8 +100,15 @@ class Result:
 
     @classmethod
     def load(cls, path: Path) -> "Result":
-        """Read what `save` wrote. Raises OSError, ValueError or KeyError where it is missing or damaged."""
-        with np.load(path, allow_pickle=False) as kept:
+        """Read what `save` wrote. Raises OSError where it is missing and ValueError where it is damaged."""
+        try:
+            return cls._read(io.BytesIO(path.read_bytes()))
+        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+            raise ValueError(f"{path} is damaged: {error}") from error
+
+    @classmethod
+    def _read(cls, file: io.BytesIO) -> "Result":
+        with np.load(file, allow_pickle=False) as kept:
             parts: dict[str, dict[str, np.ndarray]] = {"curve": {}, "predictions": {}}
             for name in kept.files:
                 if name != "row":
@@ -298,7 +306,7 @@ class Training:
         """The block's results where an earlier attempt finished all of it."""
         try:
             return [Result.load(self._kept(trial)) for trial in trials]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             return None
 
     def _kept(self, trial: int) -> Path:

@@ -1,0 +1,139 @@
+"""From a request to the plan of cells."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dsresearch import data
+from dsresearch.data import Pictures
+from dsresearch.design import InputError
+from dsresearch.plan import Request, plan
+from dsresearch.studies import PROFILES, STUDIES, Plan
+
+DIGITS = data.load("digits")
+
+
+def planned(**request: Any) -> Plan:
+    return plan(Request(**request), DIGITS)
+
+
+def cifar_like(train: int = 50_000, test: int = 10_000) -> Pictures:
+    labels = np.tile(np.arange(10, dtype=np.int32), (train + test) // 10)
+    images = np.zeros((train + test, 32, 32, 3), np.uint8)
+    return Pictures("like", "like", images, labels, train, tuple("abcdefghij"), "0" * 64)
+
+
+def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
+    cells = planned().cells
+    assert [cell.arm for cell in cells if not cell.control][:6] == [
+        "separable", "inception", "resnext", "inception_reformulated", "separable_strict", "hybrid",
+    ]  # fmt: skip
+    assert [cell.control for cell in cells if cell.control] == ["rerun", "bit", "exact", "seed", "split"]
+    assert {cell.arm: cell.role for cell in cells if not cell.control} == dict(STUDIES["hybrid"].arms)
+    assert len({cell.id for cell in cells}) == len(cells) == 13
+
+
+def test_the_control_is_part_of_a_cells_identity_and_its_name_is_not() -> None:
+    cells = {(cell.arm, cell.control): cell for cell in planned().cells}
+    assert cells["separable", ""].design == cells["separable", "rerun"].design
+    assert cells["separable", ""].id != cells["separable", "rerun"].id
+    point = planned(setups=("hybrid",), choices={"design.residual": [True]}).asked[0]
+    assert point.arm == "hybrid:residual=true"
+    assert point.id == cells["hybrid_residual", ""].id
+
+
+def test_a_split_that_is_not_drawn_has_no_control() -> None:
+    kinds = [cell.control for cell in plan(Request(profile="confirm"), cifar_like()).cells]
+    assert "split" not in kinds
+    assert "split" in [cell.control for cell in plan(Request(profile="paper"), cifar_like()).cells]
+
+
+def test_several_values_are_a_product_over_grouped() -> None:
+    grid = planned(choices={"design.groups": [1, 2, 4], "design.residual": [True, False]})
+    assert [cell.arm for cell in grid.asked] == [
+        f"grouped:groups={groups}:residual={residual}" for groups in (1, 2, 4) for residual in ("true", "false")
+    ]
+    assert [(c.design.groups, c.design.residual) for c in grid.asked[:2]] == [(1, True), (1, False)]
+    assert grid.profile == "custom (from quick)"
+    assert {cell.role for cell in grid.asked} == {"exploratory"}
+
+
+def test_a_grid_of_keys_that_all_arms_read_varies_all_arms() -> None:
+    grid = planned(choices={"design.width": [16, 32]})
+    assert len(grid.asked) == 2 * len(STUDIES["hybrid"].arms)
+
+
+def test_one_value_changes_the_whole_study_controls_included() -> None:
+    wide = planned(choices={"design.width": [32]})
+    assert {cell.design.width for cell in wide.cells} == {32}
+    assert len(wide.cells) == 13
+    assert wide.study_id == "hybrid-digits-custom-quick"
+
+
+def test_what_the_profile_says_anyhow_leaves_it_what_it_is() -> None:
+    assert planned(choices={"protocol.trials": [10], "recipe.epochs": [20]}).profile == "quick"
+    assert planned(choices={"protocol.trials": [11]}).profile == "custom (from quick)"
+
+
+def test_setups_select_and_strangers_are_exploratory() -> None:
+    chosen = planned(setups=("hybrid", "bsconv_u"))
+    assert [(cell.arm, cell.role) for cell in chosen.asked] == [("hybrid", "candidate"), ("bsconv_u", "exploratory")]
+    assert len(chosen.cells) == 13  # what was decided beforehand does not follow what is run first
+
+
+def test_matched_arms_take_the_nearest_feasible_width() -> None:
+    matched = planned(match="params")
+    target = matched.cost(matched.cells[0]).params
+    for cell in matched.asked:
+        assert cell.match == "params"
+        assert cell.deviation == pytest.approx(matched.cost(cell).params / target - 1)
+    by_arm = {cell.arm: cell for cell in matched.asked}
+    assert by_arm["hybrid"].deviation == 0
+    assert by_arm["inception"].design.width < 16
+    assert all(cell.match == "width" for cell in matched.cells)
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ({"study": "hybird"}, r"study='hybird' .* did you mean 'hybrid'"),
+        ({"profile": "ful"}, r"profile='ful' .* did you mean 'full'"),
+        ({"profile": "paper"}, r"profile='paper' .* needs 50,000 \+ 10,000 of 32 px"),
+        ({"setups": ("hybrd",)}, r"did you mean 'hybrid'"),
+        ({"match": "flops"}, r"match='flops' .* allowed: width, params, macs"),
+        ({"choices": {"design.goups": [2]}}, r"did you mean 'design.groups'"),
+        ({"choices": {"groups": [2]}}, r"groups is not a key"),
+        ({"choices": {"design.formulation": ["hybrid"]}}, r"design\.formulation is not a key"),
+        ({"choices": {"design.groups": [8]}}, r"setup 'separable' does not read it"),
+        ({"choices": {"design.groups": []}}, r"design\.groups= has no value"),
+        ({"choices": {"design.groups": [2, 2]}}, r"names a value twice"),
+        ({"choices": {"protocol.seed": [1, 2]}}, r"one protocol, one value"),
+        ({"choices": {"protocol.test_pictures": [1790]}}, r"leaves 7 train pictures"),
+        ({"choices": {"recipe.batch": [5000]}}, r"recipe\.batch=5000 .* more than the 1437 training pictures"),
+        ({"setups": ("grouped",), "choices": {"design.groups": [2, 5]}}, r"design\.groups=5 .* does not divide"),
+    ],
+)
+def test_a_wrong_request_is_refused_in_one_line(request_: Mapping[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said) as found:
+        planned(**request_)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_profile_plans_on_cifar_like_pictures(profile: str) -> None:
+    made = plan(Request(profile=profile), cifar_like())
+    assert made.parts == {
+        "smoke": (256, 100), "quick": (4096, 1000), "full": (50_000, 10_000), "paper": (54_000, 6_000),
+        "confirm": (50_000, 10_000),
+    }[profile]  # fmt: skip
+    assert made.images(made.cells[0]) == sum(
+        made.parts[0] // made.recipe.batch * made.recipe.batch
+        for _ in range(made.recipe.epochs * made.protocol.trials)
+    )
+
+
+def test_digits_are_split_as_the_contract_says() -> None:
+    for profile in ("quick", "full"):
+        assert planned(profile=profile).parts == (1437, 360)
