@@ -97,6 +97,7 @@ def _build() -> argparse.ArgumentParser:
     report.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
     report.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the study's folder)")
     report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
+    report.add_argument("--into", type=Path, metavar="FILE", help="a Markdown page to put the table in, at its markers")
 
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
     verify.set_defaults(command=_verify)
@@ -167,7 +168,7 @@ def _status(words: argparse.Namespace) -> int:
 def _report(words: argparse.Namespace) -> int:
     from dsresearch import report
 
-    return report.main(words.folder, words.to, words.beside)
+    return report.main(words.folder, words.to, words.beside, words.into)
 
 
 def _verify(words: argparse.Namespace) -> int:

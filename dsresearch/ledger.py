@@ -35,7 +35,6 @@ from dsresearch.store import CellFolder, HeldError, Store, write_json
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
-SETTINGS.COMMAND_LINE.STRICT_PARSING = True  # a value that is no Python literal is an error, not a string
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
 
 for _chatty in ("absl", "jax"):  # Sacred sets the root logger to INFO, and Orbax tells of every file

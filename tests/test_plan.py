@@ -129,8 +129,7 @@ def test_every_profile_plans_on_cifar_like_pictures(profile: str) -> None:
         "confirm": (50_000, 10_000),
     }[profile]  # fmt: skip
     assert made.images(made.cells[0]) == sum(
-        made.parts[0] // made.recipe.batch * made.recipe.batch
-        for _ in range(made.recipe.epochs * made.protocol.trials)
+        made.parts[0] // made.recipe.batch * made.recipe.batch for _ in range(made.recipe.epochs * made.protocol.trials)
     )
 
 

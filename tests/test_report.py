@@ -385,3 +385,17 @@ def test_predictions_that_contradict_the_rows_are_refused(tmp_path):
     write_predictions(tmp_path, {**predicted, HYBRID: [[1] * 8 + [0] * 92]}, labels)
     with pytest.raises(InputError, match=r"hybrid trial 0: 8 wrong, allowed: 9 as in trials\.csv"):
         main(tmp_path)
+
+
+def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    page.write_text("before\n<!-- table4: how it is made -->\nold\n<!-- /table4 -->\nafter\n")
+    changed = injected(page, "table4", "\n| a |\n\\1\n")
+    assert changed == "before\n<!-- table4: how it is made -->\n| a |\n\\1\n<!-- /table4 -->\nafter\n"
+    page.write_text(changed)
+    assert injected(page, "table4", "| a |\n\\1") == changed
+    page.write_text("no markers")
+    with pytest.raises(InputError, match="0 pairs of markers"):
+        injected(page, "table4", "text")
+    with pytest.raises(InputError, match="cannot be read"):
+        injected(tmp_path / "none.md", "table4", "text")

@@ -156,7 +156,7 @@ def test_weight_decay_is_on_kernels_alone(pictures: Pictures) -> None:
 
 
 def test_trials_side_by_side_are_the_trials_one_by_one_within_rounding(pictures: Pictures) -> None:
-    """Same batches and same start; bits may differ, and chaos makes of it what it does of a rounding (statistics.md)."""
+    """Same batches and same start; bits may differ, and chaos makes of it what it makes of any rounding."""
     alone, both = program(recipe={"epochs": 1}), program(recipe={"epochs": 1}, trial_batch=2)
     single = [next(alone.fold(started(alone, n), trial(n), pictures, range(1)))[2] for n in (0, 1)]
     together = next(
@@ -192,7 +192,12 @@ def test_crops_come_from_the_padded_picture_and_half_are_mirrored() -> None:
     flipped = 0
     places = set()
     for picture, cropped in zip(padded, out, strict=True):
-        crops = {(i, j, f): picture[i : i + 8, j : j + 8][:, :: -1 if f else 1] for i in range(9) for j in range(9) for f in (0, 1)}
+        crops = {
+            (i, j, f): picture[i : i + 8, j : j + 8][:, :: -1 if f else 1]
+            for i in range(9)
+            for j in range(9)
+            for f in (0, 1)
+        }
         found = [place for place, crop in crops.items() if np.array_equal(crop, cropped)]
         assert len(found) == 1
         flipped += found[0][2]
@@ -205,8 +210,8 @@ def test_crops_come_from_the_padded_picture_and_half_are_mirrored() -> None:
 
 def test_one_epoch_is_what_it_was(compiled: Program, pictures: Pictures) -> None:
     """Golden. If a change of meaning is intended (initialisation, order of data, optimiser), print the row and put it
-    here with a line in CHANGELOG.md, for every stored study is then of another kind. If none is, this is a bug: a speed-up
-    or a new library may move the last digits (the tolerance), not the numbers.
+    here with a line in CHANGELOG.md, for every stored study is then of another kind. If none is, this is a bug: a
+    speed-up or a new library may move the last digits (the tolerance), not the numbers.
     """
     row = next(compiled.fold(started(compiled), trial(), pictures, range(1)))[2]
     got = {name: float(value) for name, value in row._asdict().items()}

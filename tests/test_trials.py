@@ -49,7 +49,11 @@ def test_identical_functions_start_apart_and_rerun_starts_together(tmp_path: Pat
 def test_bit_moves_one_weight_by_one_ulp(tmp_path: Path) -> None:
     base = jax.tree.leaves(start(BASELINE, tmp_path)[1].params)
     moved = jax.tree.leaves(start(CELLS["separable", "bit"], tmp_path)[1].params)
-    pairs = [(float(a), float(b)) for x, y in zip(base, moved, strict=True) for a, b in zip(x.ravel(), y.ravel(), strict=True)]
+    pairs = [
+        (float(a), float(b))
+        for x, y in zip(base, moved, strict=True)
+        for a, b in zip(x.ravel(), y.ravel(), strict=True)
+    ]
     different = [(a, b) for a, b in pairs if a != b]
     assert len(different) == 1
     a, b = different[0]
@@ -98,4 +102,6 @@ def test_a_diverged_model_is_recorded_with_its_predictions(tmp_path: Path) -> No
     assert row["status"] == "diverged"
     assert row["train_loss"] is None
     assert row["test_nll"] is None
-    assert row["test_wrong"] == int((training.results[0].predictions["pred"] != training.results[0].predictions["label"]).sum())
+    assert row["test_wrong"] == int(
+        (training.results[0].predictions["pred"] != training.results[0].predictions["label"]).sum()
+    )

@@ -220,8 +220,8 @@ class Difference(NamedTuple):
 def difference(source: Design, target: Design, case: Case, rng: np.random.Generator) -> Difference:
     """How far a target is from a source on the source's random weights, transported.
 
-    Compared are the output in training and in evaluation with the BatchNorm statistics that training leaves, and the gradients
-    with respect to the input and to every parameter, the latter brought back through the map's indices.
+    Compared are the output in training and in evaluation with the BatchNorm statistics that training leaves, and the
+    gradients with respect to the input and to every parameter, the latter brought back through the map's indices.
 
     Raises:
         ValueError: there is no map.

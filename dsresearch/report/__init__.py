@@ -12,16 +12,19 @@ from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.figures import forest, profiles
 from dsresearch.report.study import one_line, read_study
 from dsresearch.report.table4 import table4
-from dsresearch.report.tables import to_csv, to_latex, to_markdown
+from dsresearch.report.tables import injected, to_csv, to_latex, to_markdown
 from dsresearch.schema import write_atomic
 
 __all__ = ["main"]
 
 
-def main(folder: Path | str, to: Path | str | None = None, beside: Path | str | None = None) -> int:
+def main(
+    folder: Path | str, to: Path | str | None = None, beside: Path | str | None = None, into: Path | str | None = None
+) -> int:
     """Write `tables/`, `figures/` and `verdict.json` of the study in `folder` to `to`; print the table and the verdict.
 
-    `beside` is another study's folder, whose figures are printed next to these. Returns 1 where a verdict is INVALID,
+    `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text between
+    the markers `<!-- table4` and `<!-- /table4 -->` becomes the table. Returns 1 where a verdict is INVALID,
     else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
@@ -37,6 +40,8 @@ def main(folder: Path | str, to: Path | str | None = None, beside: Path | str | 
         "verdict.json": (verdict + "\n").encode(),
     }
     printed = [to_markdown(table), *([] if other is None else [side_by_side(analysis, other)]), _verdict_line(analysis)]
+    if into is not None:
+        write_atomic(Path(into), injected(Path(into), table.name, to_markdown(table)).encode())
     target = Path(folder) if to is None else Path(to)
     for name, data in files.items():
         write_atomic(target / name, data)

@@ -6,10 +6,13 @@ blank. Names come from the user's files and are escaped in every spelling.
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dsresearch.design import InputError
 from dsresearch.report.study import one_line
 from dsresearch.statistics import Interval
 
@@ -191,3 +194,16 @@ def _fixed(value: float, decimals: int, sign: bool = False) -> str:
     """Fixed decimals; a value that rounds to zero has no minus."""
     rounded = round(float(value), decimals) + 0.0
     return f"{rounded:{'+' if sign else ''}.{decimals}f}"
+
+
+def injected(page: Path, name: str, text: str) -> str:
+    """A Markdown page with `text` between its markers of that name. Raises InputError where it has none."""
+    try:
+        content = page.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--into={page} cannot be read: {one_line(error)}, allowed: a Markdown page") from None
+    pattern = rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- /{name} -->)"
+    changed, found = re.subn(pattern, lambda marks: f"{marks[1]}{text.strip()}\n{marks[2]}", content, flags=re.DOTALL)
+    if found != 1:
+        raise InputError(f"--into={page} has {found} pairs of markers of {name!r}, allowed: one")
+    return changed

@@ -1,0 +1,65 @@
+"""Every experiment file works as Sacred's users expect, at toy size, through the same command line."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "experiments").glob("*.py"))
+
+
+def sacred(file: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(file), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_cell_is_a_run_with_a_record(file: Path, tmp_path: Path) -> None:
+    words = ("with", "setup=resnext", "trials=2", "profile=smoke", "seed=0", "-F", str(tmp_path))
+    done = sacred(file, *words)
+    assert done.returncode == 0, done.stderr
+    assert "test error over 2 trials" in done.stderr
+    run = tmp_path / "1"
+    config = json.loads((run / "config.json").read_text())
+    assert (config["setup"], config["trials"], config["design"]["groups"], config["recipe"]["epochs"]) == (
+        "resnext", 2, 4, 2,
+    )  # fmt: skip
+    assert json.loads((run / "run.json").read_text())["status"] == "COMPLETED"
+    rows = json.loads((run / "rows.json").read_text())
+    assert [row["trial"] for row in rows] == [0, 1]
+    assert json.loads((run / "metrics.json").read_text())["test_wrong/trial0"]["steps"] == [1, 2]
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_print_config_knows_named_configs(file: Path) -> None:
+    done = sacred(file, "print_config", "with", "resnext", "smoke", "design.groups=2")
+    assert done.returncode == 0, done.stderr
+    assert "groups = 2" in done.stdout
+    assert "setup = 'resnext'" in done.stdout
+    assert "profile = 'smoke'" in done.stdout
+    assert "epochs = 2" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("with", "setpu=resnext"), "setpu"),
+        (("with", "design.grops=2"), "design.grops is not a key"),
+        (("with", "setup=resnetx"), "did you mean 'resnext'"),
+        (("with", "trials=0"), "trials=0 is not allowed"),
+        (("with", "recipe.rate=1e-3x"), "1e-3x"),
+        (("with", "nonsense"), "nonsense"),
+    ],
+)
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_wrong_key_or_value_is_an_error(file: Path, words: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    done = sacred(file, *words, "-F", str(tmp_path))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.isdecimal()]
