@@ -185,12 +185,10 @@ def _worker(words: argparse.Namespace) -> int:
     _prepare_process()
     from dsresearch.store import Store
 
-    if words.kind == "prove":
-        from dsresearch import exactness
-
-        return exactness.prove(Store(words.root))
     from dsresearch import ledger
 
+    if words.kind == "prove":
+        return ledger.prove(Store(words.root))
     return ledger.run_cell(Store(words.root), words.cell)
 
 

@@ -26,7 +26,7 @@ from sacred.run import Run
 from sacred.utils import SacredInterrupt
 
 from dsresearch import data, runtime
-from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of
+from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of, setup
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
@@ -198,6 +198,21 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int
     rows = json.loads((attempt / "rows.json").read_text(encoding="utf-8"))
     write_json(folder.path / "result.json", {"attempt": number, "rows": rows})
     _clear(folder.path)
+    return DONE
+
+
+def prove(store: Store) -> int:
+    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport."""
+    from dsresearch.exactness import classify, document
+
+    configs = [folder.config() for folder in store.cells()]
+    designs = {config["arm"]: Design(**config["design"]) for config in configs if not config["control"]}
+    baseline = STUDIES[store.protocol()["study"]].baseline
+    if baseline not in designs:  # of the size of the arms, so that their networks can be compared too
+        size = {name: getattr(next(iter(designs.values())), name) for name in ("width", "depth", "kernel")}
+        designs[baseline] = setup(baseline, **size)
+    pairs = classify(designs, baseline=baseline, said=lambda text: print(text, flush=True))
+    write_json(store.exactness_file, document(pairs))
     return DONE
 
 

@@ -149,7 +149,7 @@ class Store:
         """How each arm's function relates to the baseline's (exact, reparam, distinct), as far as it was proven."""
         found = _read_json(self.exactness_file)
         pairs = found.get("pairs", []) if isinstance(found, dict) else []
-        return {pair["b"]: pair["class"] for pair in pairs}
+        return {pair["b"]: "" if pair["class"] == "undecided" else pair["class"] for pair in pairs}
 
     def cell(self, cell: Cell | str) -> CellFolder:
         return CellFolder(self.root / "cells" / (cell if isinstance(cell, str) else cell.id))

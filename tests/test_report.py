@@ -17,7 +17,7 @@ from dsresearch.report import main
 from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.study import read_study
 from dsresearch.report.table4 import table4
-from dsresearch.report.tables import to_csv
+from dsresearch.report.tables import injected, to_csv
 
 HYBRID, SEED = ("hybrid", "", "width"), ("separable", "seed", "width")
 
@@ -253,7 +253,7 @@ from dsresearch.report import main
 from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.study import read_study
 from dsresearch.report.table4 import table4
-from dsresearch.report.tables import to_csv
+from dsresearch.report.tables import injected, to_csv
 sys.exit(main(sys.argv[1], sys.argv[2]))
 """
 

@@ -4,7 +4,9 @@ Everything about a module is measured in float64, where formulations of one func
 index shows in the first digit. Whole networks are compared in float32, for their bits.
 """
 
+import dataclasses
 import itertools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -24,7 +26,7 @@ Tree = Mapping[str, Any]
 Floats = npt.NDArray[Any]
 
 # Compiling dominates: without LLVM's optimisation a program is there in a third of the time. Not for bits in float32.
-_QUICK = {"xla_backend_optimization_level": 0}
+_QUICK: dict[str, Any] = {"xla_backend_optimization_level": 0}
 _BATCH = 3  # pictures of a module's case: odd, no power of two
 
 
@@ -46,13 +48,17 @@ def shapes(design: Design) -> list[tuple[int, int]]:
 
 
 def cases(design: Design, seed: int) -> list[Case]:
-    """Every shape of the network's modules at random sizes, odd and even in turn, with strides 1 and 2 in turn."""
+    """The network's narrowest and widest module of each kind, C -> C and C -> 2 C, at random sizes, odd and even.
+
+    Each kind gets both strides, one at each end.
+    """
     rng = np.random.default_rng(seed)
-    wanted = shapes(design)
+    kinds = [[shape for shape in shapes(design) if (shape[0] == shape[1]) == same] for same in (True, False)]
+    ends = [(*kind[end], stride) for kind in kinds for end, stride in ((0, 1), (-1, 2))]
     found = []
-    for number, (c_in, c_out) in enumerate([*wanted, wanted[0]]):  # one more, so that the first has both strides
-        height, width = (int(2 * rng.integers(2, 5)) + parity for parity in (number % 2, number // 2 % 2))
-        found.append(Case(c_in, c_out, (height, width), 1 + (number % 2 if number < len(wanted) else 1)))
+    for number, (c_in, c_out, stride) in enumerate(ends):
+        height, width = (int(2 * rng.integers(2, 5)) + parity for parity in (number % 2, number // 2))
+        found.append(Case(c_in, c_out, (height, width), stride))
     return found
 
 
@@ -183,14 +189,14 @@ def evaluation(design: Design, c_in: int, c_out: int, batch: int, side: int) -> 
     network = SeparableModule(design, c_out)
 
     def run(params: Tree, stats: Tree, x: jax.Array) -> jax.Array:
-        return network.apply(_variables(params, stats), x, False)
+        return jnp.asarray(network.apply(_variables(params, stats), x, False))
 
     return in_float64(run, *_leaf_shapes(design, c_in, c_out), np.zeros((batch, side, side, c_in)))
 
 
-def in_float64(function: Callable[..., Any], *shapes: Any) -> Callable[..., Any]:
-    """A function compiled ahead for float64 arrays of these shapes; it takes and gives NumPy's."""
-    wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float64), shapes)
+def in_float64(function: Callable[..., Any], *like: Any) -> Callable[..., Any]:
+    """A function compiled ahead for float64 arrays of the shapes of these; it takes and gives NumPy's."""
+    wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float64), like)
     with jax.enable_x64(True):
         program = jax.jit(function).lower(*wide).compile(_QUICK)
 
@@ -201,13 +207,13 @@ def in_float64(function: Callable[..., Any], *shapes: Any) -> Callable[..., Any]
     return run
 
 
-def compile_all(tasks: Iterable[Callable[[], Any]], said: Callable[[str], None], what: str) -> None:
-    """Run tasks that compile and keep a program, side by side: XLA compiles without holding Python up."""
+def side_by_side(tasks: Iterable[Callable[[], Any]], said: Callable[[str], None], what: str) -> None:
+    """Run tasks that compile and keep a program, as many as there are cores: XLA compiles without holding Python up."""
     tasks = list(tasks)
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         for number, _ in enumerate(pool.map(lambda task: task(), tasks), 1):
             if number % 10 == 0 or number == len(tasks):
-                said(f"compiled {number} of {len(tasks)} {what}")
+                said(f"{what}: {number} of {len(tasks)}")
 
 
 class Difference(NamedTuple):
@@ -252,7 +258,12 @@ _IMAGE, _CLASSES, _PICTURES = (8, 8, 1), 10, 64  # the embedded digits at the de
 
 
 class Bits(NamedTuple):
-    """What a network does in float32: logits, loss, new statistics, gradient in the order of the reference's weights."""
+    """What a network does in float32.
+
+    Attributes:
+        logits: in training.
+        rest: loss, new statistics, and the gradient in the order of the reference's weights.
+    """
 
     logits: Floats
     rest: list[Floats]
@@ -281,6 +292,11 @@ def _network_shapes(design: Design) -> tuple[Any, Any]:
     stack = Stack(design, _CLASSES)
     variables = jax.eval_shape(lambda: stack.init(jax.random.key(0), jnp.zeros((1, *_IMAGE), jnp.float32), True))
     return variables["params"], variables["stats"]
+
+
+def shallow(design: Design) -> Design:
+    """With one module a stage: half the compiling, and the same modules at the same places."""
+    return dataclasses.replace(design, depth=1)
 
 
 def in_float32(reference: Design, designs: Iterable[Design], seed: int) -> dict[Design, Bits]:

@@ -1,12 +1,13 @@
 """A map of one formulation that another cannot express, with a bound on how far the other's best fit stays away.
 
-A random map of `a` is measured on pictures chosen for what they reveal. What every map of `b` has in common (a dense kernel
-of bounded rank, linearity, a small window, few inner channels, convexity in one number) then bounds from below how near
-any of them comes, relative to the norm of a's answers. Where nothing bounds, `fit` searches, and counts only if it also
-finds maps that are there. BatchNorm stands at its running statistics throughout.
+A random map of `a` is measured on pictures chosen for what they reveal. What every map of `b` has in common (a dense
+kernel of bounded rank, linearity, a small window, few inner channels, convexity in one number) then bounds from below how
+near any of them comes, relative to the norm of a's answers. Where nothing bounds, `fit` searches, and counts only if it
+also finds maps that are there. BatchNorm stands at its running statistics throughout.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -15,18 +16,11 @@ import numpy as np
 from dsresearch.design import Design
 from dsresearch.exactness import fit
 from dsresearch.exactness.measure import Floats, evaluation, random_weights, shapes
-from dsresearch.transport import (
-    best_fit,
-    dense_kernel,
-    family,
-    framed,
-    has_identity,
-    identity_kernel,
-)
+from dsresearch.transport import best_fit, dense_kernel, family, framed, has_identity, identity_kernel
 
 MISS = 1e-3  # a witness is missed by at least so much, relative
 _ALIKE = 1e-12  # rounding between two runs on the same window
-_WINDOWS, _SAMPLES, _ACTIVE, _TRIPLES, _TARGETS = 24, 500, 4, 12, 3
+_WINDOWS, _SAMPLES, _ACTIVE, _TRIPLES, _TARGETS = 24, 240, 4, 12, 3
 
 
 class Witness(NamedTuple):
@@ -37,23 +31,29 @@ class Witness(NamedTuple):
     detail: str
 
 
-def witness(a: Design, b: Design, seed: int = 0) -> Witness | None:
-    """A map of one that the other's best fit misses by MISS or more, at the first shape of the network that has one."""
+def witness(a: Design, b: Design, side: int, seed: int) -> Witness | None:
+    """A map of one that the other's best fit misses by MISS or more, at the first shape of the network that has one.
+
+    Args:
+        a, b: designs of one width and depth.
+        side: of the pictures that maps are measured on, pixels; see `side_for`.
+        seed: of the random maps and pictures.
+    """
     wanted = shapes(a)
     for c_in, c_out in wanted:
-        found = [_bounded(one, two, c_in, c_out, seed) for one, two in ((a, b), (b, a))]
+        found = [bounded(one, two, c_in, c_out, side, seed) for one, two in ((a, b), (b, a))]
         best = max(found, key=lambda one: one.miss)
         if best.miss >= MISS:
             return best
     return _fitted(a, b, *wanted[-1], seed) or _fitted(b, a, *wanted[-1], seed)
 
 
-def _bounded(a: Design, b: Design, c_in: int, c_out: int, seed: int) -> Witness:
+def bounded(a: Design, b: Design, c_in: int, c_out: int, side: int, seed: int) -> Witness:
     """The largest lower bound on how far every map of `b` stays from a random map of `a`."""
-    answers = _answers(a, c_in, c_out, _side(a, b), seed)
+    answers = measure(a, c_in, c_out, side, seed)
     found = [Witness(*bound(answers, b, c_in, c_out)) for bound in (_kernel, _linear, _window, _rank, _convex)]
     best = max(found, key=lambda one: one.miss)
-    return best._replace(detail=f"{best.detail} ({c_in} -> {c_out} channels, a map of {a.formulation})")
+    return best._replace(detail=f"{best.detail} (a map of {a.formulation}, {c_in} -> {c_out} channels)")
 
 
 def _reach(design: Design) -> int:
@@ -61,8 +61,9 @@ def _reach(design: Design) -> int:
     return 2 * design.kernel - 1 if design.formulation == "inception" else design.kernel
 
 
-def _side(a: Design, b: Design) -> int:
-    return max(_reach(a), _reach(b), 3)
+def side_for(designs: Iterable[Design]) -> int:
+    """Side of pictures that hold the windows of all these designs."""
+    return max(3, *map(_reach, designs))
 
 
 # --- questions and answers --------------------------------------------------------------------------------------
@@ -74,7 +75,7 @@ class _Questions(NamedTuple):
     Attributes:
         impulses: one at the centre of each channel, and before them an empty picture.
         windows: random ones; behind them, for every smaller odd side, the same within that window and new outside.
-        samples: random ones, zero in all but the first channels.
+        samples: random ones, zero in all but nine pixels and the first channels.
         triples: [pixels and channels, _TRIPLES, 3] of them with one number v - h, v, v + h at one pixel of one channel.
     """
 
@@ -107,20 +108,21 @@ def _questions(c_in: int, side: int, seed: int) -> _Questions:
         inside = slice(centre - inner // 2, centre + inner // 2 + 1)
         other[:, inside, inside] = base[:, inside, inside]
         changed.append(other)
-    samples = np.zeros((_SAMPLES, side, side, c_in))
-    samples[..., :active] = rng.standard_normal((*samples.shape[:3], active)) * (c_in / active) ** 0.5
+    samples, middle = np.zeros((_SAMPLES, side, side, c_in)), slice(centre - 1, centre + 2)
+    samples[:, middle, middle, :active] = rng.standard_normal((_SAMPLES, 3, 3, active)) * (c_in / active) ** 0.5
     places = [(centre - 1, centre, channel) for channel in range(active)]
     places += [(centre, centre, channel) for channel in range(active)]
     triples = np.zeros((len(places), _TRIPLES, 3, side, side, c_in))
     for number, (row, column, channel) in enumerate(places):
-        middle, step = rng.standard_normal((2, _TRIPLES, 1)) * c_in**0.5
-        middle[::2] = 0  # without BatchNorm the bend is at zero
-        triples[number, ..., row, column, channel] = middle + step * np.array([-1, 0, 1])
+        value, step = rng.standard_normal((2, _TRIPLES, 1)) * c_in**0.5
+        value[::2] = 0  # without BatchNorm the bend is at zero
+        triples[number, ..., row, column, channel] = value + step * np.array([-1, 0, 1])
     return _Questions(impulses, np.concatenate(changed), samples, triples.reshape(-1, side, side, c_in))
 
 
 @cache
-def _answers(design: Design, c_in: int, c_out: int, side: int, seed: int) -> _Answers:
+def measure(design: Design, c_in: int, c_out: int, side: int, seed: int) -> _Answers:
+    """The answers of a random map of a design; the seed fixes the map and the questions."""
     questions = _questions(c_in, side, seed)
     weights = random_weights(design, c_in, c_out, np.random.default_rng(seed + 1))
     images = np.concatenate(questions)
@@ -149,15 +151,16 @@ def _kernel(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
         return _NONE
     size = np.linalg.norm(kernel)
     inner = framed(kernel, b.kernel)
-    outside = max(size**2 - np.linalg.norm(inner) ** 2, 0.0) if b.kernel < len(kernel) else 0.0
+    outside = float(max(size**2 - np.linalg.norm(inner) ** 2, 0.0)) if b.kernel < len(kernel) else 0.0
     inner = inner - identity_kernel(b, c_in, c_out)
-    plain = Design(**{**vars(b), "normalise": False, "residual": False})
+    plain = dataclasses.replace(b, normalise=False, residual=False)
     fitted = best_fit(inner, plain, c_in, c_out)
     if fitted is not None:
-        inside, method = np.linalg.norm(inner - dense_kernel(fitted, plain, c_in, c_out)), "closed-form"
+        inside = float(np.linalg.norm(inner - dense_kernel(fitted, plain, c_in, c_out)))
     else:
-        inside, method = _rank_tail(inner, plain, c_in, c_out), "lower-bound"
-    return float(np.hypot(np.sqrt(outside), inside) / size), method, "nearest dense kernel, by singular values"
+        inside = _rank_tail(inner, plain, c_in, c_out)
+    method = "lower-bound" if fitted is None else "closed-form"
+    return float((outside + inside**2) ** 0.5 / size), method, "nearest dense kernel, by singular values"
 
 
 def _is_affine(answers: _Answers) -> bool:
@@ -173,8 +176,12 @@ def _rank_tail(kernel: Floats, design: Design, c_in: int, c_out: int) -> float:
     """
     of = family(design, c_in, c_out)
     by_input = kernel.transpose(2, 0, 1, 3).reshape(c_in, -1)
-    if of.operations == ("reduce", "before", "spatial"):  # of each output channel one blueprint, and all through the rank
-        blueprints = np.sqrt(sum(_tail(kernel[..., n].reshape(-1, c_in), 1) ** 2 for n in range(c_out)))
+    if of.operations == (
+        "reduce",
+        "before",
+        "spatial",
+    ):  # of each output channel one blueprint, and all through the rank
+        blueprints = np.linalg.norm([_tail(kernel[..., n].reshape(-1, c_in), 1) for n in range(c_out)])
         return max(float(blueprints), _tail(by_input, of.inner))
     width = of.inner // of.groups
     by_output, by_tap = kernel.reshape(-1, c_out), kernel.reshape(design.kernel**2, -1)
@@ -190,12 +197,9 @@ def _linear(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
     """Against a linear b: the best linear map of the samples, which no linear module beats on them."""
     if not _affine(b):
         return _NONE
-    active = answers.questions.samples[..., : min(c_in, _ACTIVE)]
-    columns = [active.reshape(len(active), -1)] + ([np.ones((len(active), 1))] if b.normalise else [])
-    design = np.concatenate(columns, axis=1)
-    if design.shape[1] >= len(design):  # a large kernel: as many unknowns as samples
-        return _NONE
-    rest = answers.samples - design @ np.linalg.lstsq(design, answers.samples, rcond=None)[0]
+    inputs = answers.questions.samples.reshape(_SAMPLES, -1)
+    inputs = np.append(inputs[:, inputs.any(0)], np.full((_SAMPLES, 1), float(b.normalise)), axis=1)  # and an offset
+    rest = answers.samples - inputs @ np.linalg.lstsq(inputs, answers.samples, rcond=None)[0]
     return float(np.linalg.norm(rest) / np.linalg.norm(answers.samples)), "lower-bound", "best linear map of samples"
 
 
@@ -247,10 +251,8 @@ def _bends(triples: Floats) -> Floats:
 
 def _fitted(a: Design, b: Design, c_in: int, c_out: int, seed: int) -> Witness | None:
     """Several maps of `a`, all of which the best fit of `b` misses although it finds as many maps of its own."""
-    if not (a.activation != "none" or b.activation != "none"):
-        return None
     rng = np.random.default_rng(seed)
-    images = fit.pictures(c_in, _side(a, b), rng)
+    images = fit.pictures(c_in, side_for((a, b)), rng)
     one, two = (fit.Part(design, c_out, images, rng) for design in (a, b))
     found = _all_of(lambda: two.miss(one.own_map()), MISS, np.inf)
     if found is None or _all_of(lambda: two.miss(two.own_map()), 0.0, fit.FOUND) is None:
