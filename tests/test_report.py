@@ -15,6 +15,7 @@ from study_builder import good_study, noise, sha, write_epochs, write_prediction
 from dsresearch.design import InputError
 from dsresearch.report import main
 from dsresearch.report.evidence import Analysis, plain
+from dsresearch.report.figures import _panels, _profile_rows
 from dsresearch.report.study import read_study
 from dsresearch.report.table4 import table4
 from dsresearch.report.tables import injected, to_csv
@@ -251,6 +252,7 @@ for name in ("jax", "flax", "optax", "sacred"):
     sys.modules[name] = None
 from dsresearch.report import main
 from dsresearch.report.evidence import Analysis, plain
+from dsresearch.report.figures import _panels, _profile_rows
 from dsresearch.report.study import read_study
 from dsresearch.report.table4 import table4
 from dsresearch.report.tables import injected, to_csv
@@ -399,3 +401,14 @@ def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
         injected(page, "table4", "text")
     with pytest.raises(InputError, match="cannot be read"):
         injected(tmp_path / "none.md", "table4", "text")
+
+
+def test_one_arm_alone_has_no_empty_panel(tmp_path: Path) -> None:
+    """A study of the baseline alone has no differences to draw."""
+    alone = {key: wrong for key, wrong in good_study().items() if key == ("separable", "", "width")}
+    write_study(tmp_path, alone)
+    write_epochs(tmp_path, alone)
+    analysis = Analysis(read_study(tmp_path))
+    epochs = analysis.study.parquet("epochs")
+    assert epochs is not None
+    assert list(_panels(_profile_rows(analysis, epochs))) == ["test_error_pct", "train_loss"]

@@ -1,8 +1,8 @@
-"""What is proven about the formulations, each pair with its evidence (`dsresearch verify`, and exactness.json of a study).
+"""What is proven about the formulations, each pair with its evidence (`dsresearch verify`, exactness.json of a study).
 
 `exact`: one function, weights carry over by index maps, outputs and gradients agree to 1e-10 in float64. `reparam`: the
-same set of functions under linear maps of the weights. `distinct`: a map of one that the other's best fit misses by 1e-3
-or more, relative.
+same set of functions under linear maps of the weights. `distinct`: a map of one that the other's best fit misses by
+1e-3 or more, relative.
 """
 
 import json

@@ -1,12 +1,13 @@
 """A map of one formulation that another cannot express, with a bound on how far the other's best fit stays away.
 
 A random map of `a` is measured on pictures chosen for what they reveal. What every map of `b` has in common (a dense
-kernel of bounded rank, linearity, a small window, few inner channels, convexity in one number) then bounds from below how
-near any of them comes, relative to the norm of a's answers. Where nothing bounds, `fit` searches, and counts only if it
-also finds maps that are there. BatchNorm stands at its running statistics throughout.
+kernel of bounded rank, linearity, a small window, few inner channels, convexity in one number) then bounds from below
+how near any of them comes, relative to the norm of a's answers. Where nothing bounds, `fit` searches, and counts only
+if it also finds maps that are there. BatchNorm stands at its running statistics throughout.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import NamedTuple
@@ -16,10 +17,10 @@ import numpy as np
 from dsresearch.design import Design
 from dsresearch.exactness import fit
 from dsresearch.exactness.measure import Floats, evaluation, random_weights, shapes
-from dsresearch.transport import best_fit, dense_kernel, family, framed, has_identity, identity_kernel
+from dsresearch.transport import best_fit, dense_kernel, describe, family, framed, has_identity, identity_kernel
 
 MISS = 1e-3  # a witness is missed by at least so much, relative
-_ALIKE = 1e-12  # rounding between two runs on the same window
+_ROUNDING = 1e-11  # relative, float64
 _WINDOWS, _SAMPLES, _ACTIVE, _TRIPLES, _TARGETS = 24, 240, 4, 12, 3
 
 
@@ -53,7 +54,7 @@ def bounded(a: Design, b: Design, c_in: int, c_out: int, side: int, seed: int) -
     answers = measure(a, c_in, c_out, side, seed)
     found = [Witness(*bound(answers, b, c_in, c_out)) for bound in (_kernel, _linear, _window, _rank, _convex)]
     best = max(found, key=lambda one: one.miss)
-    return best._replace(detail=f"{best.detail} (a map of {a.formulation}, {c_in} -> {c_out} channels)")
+    return best._replace(detail=f"{best.detail} (a map of {describe(a)}, {c_in} -> {c_out} channels)")
 
 
 def _reach(design: Design) -> int:
@@ -149,9 +150,9 @@ def _kernel(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
     kernel = (y[1:] - y[:1])[:, ::-1, ::-1].transpose(1, 2, 0, 3)  # an impulse shows the kernel turned round
     if not (_affine(b) and _is_affine(answers)) or b.formulation == "inception":
         return _NONE
-    size = np.linalg.norm(kernel)
+    size = float(np.linalg.norm(kernel))
     inner = framed(kernel, b.kernel)
-    outside = float(max(size**2 - np.linalg.norm(inner) ** 2, 0.0)) if b.kernel < len(kernel) else 0.0
+    outside = max(size**2 - float(np.linalg.norm(inner)) ** 2, 0.0) if b.kernel < len(kernel) else 0.0
     inner = inner - identity_kernel(b, c_in, c_out)
     plain = dataclasses.replace(b, normalise=False, residual=False)
     fitted = best_fit(inner, plain, c_in, c_out)
@@ -166,7 +167,7 @@ def _kernel(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
 def _is_affine(answers: _Answers) -> bool:
     """Whether the answers to triples v - h, v, v + h lie on lines."""
     bend = _bends(answers.triples)
-    return bool(np.abs(bend).max() <= _ALIKE * np.abs(answers.triples).max() * 10)
+    return bool(np.abs(bend).max() <= _ROUNDING * np.abs(answers.triples).max())
 
 
 def _rank_tail(kernel: Floats, design: Design, c_in: int, c_out: int) -> float:
@@ -181,8 +182,8 @@ def _rank_tail(kernel: Floats, design: Design, c_in: int, c_out: int) -> float:
         "before",
         "spatial",
     ):  # of each output channel one blueprint, and all through the rank
-        blueprints = np.linalg.norm([_tail(kernel[..., n].reshape(-1, c_in), 1) for n in range(c_out)])
-        return max(float(blueprints), _tail(by_input, of.inner))
+        blueprints = math.hypot(*(_tail(kernel[..., n].reshape(-1, c_in), 1) for n in range(c_out)))
+        return max(blueprints, _tail(by_input, of.inner))
     width = of.inner // of.groups
     by_output, by_tap = kernel.reshape(-1, c_out), kernel.reshape(design.kernel**2, -1)
     return max(_tail(by_input, of.inner), _tail(by_output, of.inner), _tail(by_tap, of.groups * width**2))
@@ -257,8 +258,8 @@ def _fitted(a: Design, b: Design, c_in: int, c_out: int, seed: int) -> Witness |
     found = _all_of(lambda: two.miss(one.own_map()), MISS, np.inf)
     if found is None or _all_of(lambda: two.miss(two.own_map()), 0.0, fit.FOUND) is None:
         return None
-    detail = f"best of {fit.STARTS} starts misses {_TARGETS} of {_TARGETS} maps of {a.formulation}, finds its own"
-    return Witness(min(found), "fit", f"{detail} ({c_in} -> {c_out} channels)")
+    detail = f"best of {fit.STARTS} starts misses {_TARGETS} maps of {_TARGETS} and finds as many of its own"
+    return Witness(min(found), "fit", f"{detail} (maps of {describe(a)}, {c_in} -> {c_out} channels)")
 
 
 def _all_of(attempt: Callable[[], float], low: float, high: float) -> list[float] | None:

@@ -139,13 +139,13 @@ def profiles(analysis: Analysis) -> dict[str, bytes]:
     if epochs is None or not len(epochs):
         return {}
     drawn = _profile_rows(analysis, epochs)
-    panels = {"test_error_pct": "test error, %", "train_loss": "training loss", "abs_diff_pp": "|d|, pp"}
+    panels = _panels(drawn)
     with _style():
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         names = list(dict.fromkeys(drawn["name"]))
         colours = sns.color_palette("husl" if len(names) > 10 else "colorblind", len(names))
         for place, (quantity, label) in enumerate(panels.items()):
-            axes = figure.add_subplot(1, 3, place + 1)
+            axes = figure.add_subplot(1, len(panels), place + 1)
             for name, colour in zip(names, colours, strict=True):
                 of = drawn[(drawn["name"] == name) & (drawn["quantity"] == quantity)].dropna()
                 axes.plot(of["epoch"], of["median"], color=colour, linewidth=1.2, label=_label(name))
@@ -162,6 +162,12 @@ def profiles(analysis: Analysis) -> dict[str, bytes]:
         title = f"{analysis.study.caption()} Median over trials, band from the 10th to the 90th percentile."
         figure.suptitle(_title(title, 180), fontsize=6)
         return _files("f5_profiles", figure, drawn)
+
+
+def _panels(drawn: pd.DataFrame) -> dict[str, str]:
+    """The quantities that there is something to draw of, with their labels: a baseline alone has no differences."""
+    labels = {"test_error_pct": "test error, %", "train_loss": "training loss", "abs_diff_pp": "|d|, pp"}
+    return {quantity: label for quantity, label in labels.items() if quantity in set(drawn["quantity"])}
 
 
 def _profile_rows(analysis: Analysis, epochs: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,322 @@
+"""The study's arithmetic against the library's own operations, and against plain formulas in NumPy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from jax import lax
+
+from dsresearch import operators
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+
+
+def in_float64(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The function's value on float64 arrays, compiled without optimisation, which takes a third of the time."""
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), arguments)
+        program = jax.jit(function).lower(*arguments).compile({"xla_backend_optimization_level": 0})
+        return jax.tree.map(np.asarray, program(*arguments))
+
+
+def with_gradients(function: Callable[..., Any]) -> Callable[..., Any]:
+    """(cotangent, arguments) -> (value, gradients of all arguments)."""
+
+    def run(cotangent: jax.Array, *arguments: jax.Array) -> Any:
+        value, pullback = jax.vjp(function, *arguments)
+        return value, pullback(cotangent)
+
+    return run
+
+
+def close(found: Any, wanted: Any, tolerance: float) -> None:
+    """Every array of a tree within a tolerance, relative to the largest number of the wanted one."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(wanted), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        assert a.shape == b.shape
+        assert np.abs(a - b).max(initial=0.0) <= tolerance * np.abs(b).max(initial=1e-300)
+
+
+def library(groups: int, stride: int, dilation: int, padding: str) -> Callable[..., jax.Array]:
+    """The library's convolution."""
+
+    def run(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (stride, stride),
+            padding,
+            rhs_dilation=(dilation, dilation),
+            dimension_numbers=numbers,
+            feature_group_count=groups,
+        )
+
+    return run
+
+
+def ours(groups: int, stride: int, dilation: int, padding: Any) -> Callable[..., jax.Array]:
+    def run(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return operators.spatial_conv(x, kernel, groups=groups, stride=stride, dilation=dilation, padding=padding)
+
+    return run
+
+
+@st.composite
+def convolutions(draw: st.DrawFn) -> dict[str, Any]:
+    """Shapes from a single pixel and channel, groups from 1 to C, depth multipliers."""
+    channels = draw(st.sampled_from([1, 2, 3, 4, 6]))
+    groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+    kernel, dilation = draw(st.sampled_from([1, 3, 5])), draw(st.sampled_from([1, 2]))
+    padding = draw(st.sampled_from(["SAME", "VALID"]))
+    least = (kernel - 1) * dilation + 1 if padding == "VALID" else 1
+    size = tuple(draw(st.integers(least, least + 6)) for _ in range(2))
+    return {
+        "batch": draw(st.sampled_from([1, 2, 3, 16])),
+        "size": size,
+        "channels": channels,
+        "groups": groups,
+        "outputs": groups * draw(st.integers(1, 3)),
+        "kernel": kernel,
+        "stride": draw(st.sampled_from([1, 2, 3])),
+        "dilation": dilation,
+        "padding": padding,
+    }
+
+
+def drawn(case: dict[str, Any], seed: int = 0) -> tuple[Floats, Floats]:
+    """Pictures and a kernel."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((case["batch"], *case["size"], case["channels"]))
+    k, inputs = case["kernel"], case["channels"] // case["groups"]
+    return x, rng.standard_normal((k, k, inputs, case["outputs"]))
+
+
+def fixed(**changes: Any) -> dict[str, Any]:
+    case = {
+        "batch": 2, "size": (6, 7), "channels": 4, "groups": 4, "outputs": 4,
+        "kernel": 3, "stride": 1, "dilation": 1, "padding": "SAME",
+    }  # fmt: skip
+    return {**case, **changes}
+
+
+@settings(max_examples=25)
+@given(case=convolutions())
+@example(case=fixed(size=(7, 6), stride=2))  # SAME pads an even side by (0, 1) and an odd one by (1, 1)
+@example(case=fixed(stride=2, outputs=8, batch=16))  # a depth multiplier
+@example(case=fixed(groups=2, stride=2, outputs=6))
+@example(case=fixed(groups=1, dilation=2, size=(5, 4)))  # the window is wider than the picture
+@example(case=fixed(groups=4, dilation=2, size=(9, 8), padding="VALID", stride=2))  # the last rows are read by none
+def test_convolution_and_both_gradients_are_the_librarys(case: dict[str, Any]) -> None:
+    arguments = (case["groups"], case["stride"], case["dilation"], case["padding"])
+    x, kernel = drawn(case)
+    size = jax.eval_shape(library(*arguments), x.astype(np.float32), kernel.astype(np.float32)).shape
+    cotangent = np.random.default_rng(1).standard_normal(size)
+
+    def both(*given: jax.Array) -> Any:
+        return with_gradients(ours(*arguments))(*given), with_gradients(library(*arguments))(*given)
+
+    found, wanted = in_float64(both, cotangent, x, kernel)
+    close(found, wanted, 1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_float32_and_bfloat16_round_no_more_than_they_must(groups: int) -> None:
+    case = fixed(groups=groups, size=(8, 8), channels=8 if groups < 4 else 4)
+    x, kernel = drawn(case)
+    arguments = (groups, 1, 1, "SAME")
+    cotangent = np.random.default_rng(1).standard_normal((*x.shape[:3], case["outputs"]))
+    wanted = in_float64(with_gradients(library(*arguments)), cotangent, x, kernel)
+    run = jax.jit(with_gradients(ours(*arguments)))
+    for dtype, tolerance in ((jnp.float32, 1e-5), (jnp.bfloat16, 2e-2)):
+        # Parameters stay float32 whatever the activations are.
+        found = run(jnp.asarray(cotangent, dtype), jnp.asarray(x, dtype), jnp.asarray(kernel, jnp.float32))
+        close(found, wanted, tolerance)
+        assert [leaf.dtype for leaf in jax.tree.leaves(found)] == [dtype, dtype, jnp.float32]
+
+
+def test_bfloat16_sums_are_float32() -> None:
+    """Of 4,096 ones and a kernel of ones a bfloat16 sum would stop at 256."""
+    x = jnp.ones((1, 1, 1, 4096), jnp.bfloat16)
+    kernel = jnp.ones((1, 1, 4096, 1), jnp.float32)
+    assert float(jax.jit(ours(1, 1, 1, "SAME"))(x, kernel)[0, 0, 0, 0]) == 4096
+    many = jnp.ones((16, 16, 16, 1), jnp.bfloat16)
+    gradient = jax.jit(jax.grad(lambda k: ours(1, 1, 1, "SAME")(many, k).astype(jnp.float32).sum()))
+    assert float(gradient(jnp.ones((1, 1, 1, 1), jnp.float32))[0, 0, 0, 0]) == 4096
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_trials_side_by_side_are_trials_one_after_another(groups: int) -> None:
+    case, trials = fixed(groups=groups, size=(5, 4), stride=2), 3
+    xs, kernels = (np.stack(arrays) for arrays in zip(*(drawn(case, seed) for seed in range(trials)), strict=True))
+    cotangents = np.random.default_rng(9).standard_normal((trials, 2, 3, 2, 4))
+    single = with_gradients(library(groups, 2, 1, "SAME"))
+    found = in_float64(jax.vmap(with_gradients(ours(groups, 2, 1, "SAME"))), cotangents, xs, kernels)
+    apart = [in_float64(single, *arguments) for arguments in zip(cotangents, xs, kernels, strict=True)]
+    close(found, jax.tree.map(lambda *leaves: np.stack(leaves), *apart), 1e-12)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_no_convolution_op_reaches_the_cpu(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a loop XLA:CPU runs one tens of times slower than outside; elsewhere the library's serves wide groups."""
+    x, kernel = (jnp.asarray(array, jnp.float32) for array in drawn(fixed(groups=groups)))
+
+    def program() -> str:
+        return str(jax.make_jaxpr(jax.grad(lambda x, k: ours(groups, 1, 1, "SAME")(x, k).sum(), (0, 1)))(x, kernel))
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert "conv_general_dilated" not in program()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert ("conv_general_dilated" in program()) == (groups < 4)
+
+
+def test_the_librarys_form_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a GPU runs, run here."""
+    case = fixed(groups=2, stride=2, dilation=2)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    found = in_float64(ours(2, 2, 2, "SAME"), *drawn(case))
+    close(found, in_float64(library(2, 2, 2, "SAME"), *drawn(case)), 1e-12)
+
+
+def test_channels_that_do_not_fit_are_refused() -> None:
+    x, kernel = jnp.zeros((1, 4, 4, 6)), jnp.zeros((3, 3, 2, 4))
+    with pytest.raises(ValueError, match=r"kernel \(3, 3, 2, 4\) does not fit 6 channels in 2 groups"):
+        operators.spatial_conv(x, kernel, groups=2)
+    with pytest.raises(ValueError, match="does not fit 6 channels in 3 groups"):
+        operators.spatial_conv(x, kernel, groups=3)
+
+
+# --- paths and products -----------------------------------------------------------------------------------------
+
+
+def test_path_convolution_is_a_loop_over_paths() -> None:
+    rng = np.random.default_rng(0)
+    x, kernels = rng.standard_normal((2, 5, 6, 3, 2)), rng.standard_normal((3, 3, 3, 2, 4))
+    found = in_float64(lambda x, k: operators.path_conv(x, k, stride=2), x, kernels)
+    assert found.shape == (2, 3, 3, 3, 4)
+    for path in range(3):
+        close(found[..., path, :], in_float64(library(1, 2, 1, "SAME"), x[..., path, :], kernels[path]), 1e-12)
+
+
+def test_products_are_plain_sums() -> None:
+    rng = np.random.default_rng(0)
+    x, weights = rng.standard_normal((2, 3, 4, 5)), rng.standard_normal((5, 6))
+    close(in_float64(operators.pointwise, x, weights), np.einsum("bhwc,cn->bhwn", x, weights), 1e-13)
+    paths, expand = rng.standard_normal((2, 3, 4, 5, 2)), rng.standard_normal((5, 2, 6))
+    close(in_float64(operators.join_paths, paths, expand), np.einsum("bhwpi,pin->bhwn", paths, expand), 1e-13)
+    low = operators.pointwise(jnp.ones((1, 4096), jnp.bfloat16), jnp.ones((4096, 1), jnp.float32))
+    assert low.dtype == jnp.bfloat16
+    assert float(low[0, 0]) == 4096  # summed in float32
+
+
+# --- BatchNorm --------------------------------------------------------------------------------------------------
+
+
+def plain_batch_norm(activation: str) -> Callable[..., jax.Array]:
+    """The definition, two-pass, for autodiff."""
+
+    def run(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+        axes = tuple(range(x.ndim - 1))
+        mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+        z = (x - mean) / jnp.sqrt(variance + 1e-5) * scale.reshape(mean.shape) + offset.reshape(mean.shape)
+        return {"none": lambda z: z, "relu": jax.nn.relu, "elu": jax.nn.elu}[activation](z)
+
+    return run
+
+
+@pytest.mark.parametrize("activation", ["none", "relu", "elu"])
+@pytest.mark.parametrize("shape", [(3, 5, 4, 6), (40, 3)])
+def test_batch_norm_and_its_gradients_are_autodiffs(activation: str, shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x = 2 + 3 * rng.standard_normal(shape)
+    scale, offset = rng.standard_normal((2, shape[-1]))
+    cotangent = rng.standard_normal(shape)
+
+    def both(*given: jax.Array) -> Any:
+        def written_out(*arguments: jax.Array) -> jax.Array:
+            return operators.batch_norm(*arguments, 1e-5, activation)[0]
+
+        return with_gradients(written_out)(*given), with_gradients(plain_batch_norm(activation))(*given)
+
+    found, wanted = in_float64(both, cotangent, x, scale, offset)
+    close(found, wanted, 1e-10)
+
+
+def test_batch_norm_gives_the_batchs_statistics_and_no_gradient_through_them() -> None:
+    x = np.random.default_rng(0).standard_normal((4, 3, 2, 5)) * 3 + 1
+
+    def run(x: jax.Array) -> Any:
+        _, mean, variance = operators.batch_norm(x, jnp.ones(5, x.dtype), jnp.zeros(5, x.dtype), 1e-5, "relu")
+        return mean, variance, jax.grad(lambda x: operators.batch_norm(x, mean, mean, 1e-5, "none")[1].sum())(x)
+
+    mean, variance, gradient = in_float64(run, x)
+    close((mean, variance), (x.mean((0, 1, 2)), x.var((0, 1, 2))), 1e-12)
+    assert not gradient.any()
+    low = operators.batch_norm(jnp.asarray(x, jnp.bfloat16), jnp.ones(5), jnp.zeros(5), 1e-5, "relu")
+    assert [array.dtype for array in low] == [jnp.bfloat16, jnp.float32, jnp.float32]
+
+
+# --- pooling ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [(6, 4), (7, 5)])
+def test_max_pool_is_the_window_reduction(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    x, cotangent = rng.standard_normal((2, *size, 3)), rng.standard_normal((2, size[0] // 2, size[1] // 2, 3))
+
+    def windows(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+    def both(*given: jax.Array) -> Any:
+        return with_gradients(operators.max_pool)(*given), with_gradients(windows)(*given)
+
+    found, wanted = in_float64(both, cotangent, x)
+    close(found, wanted, 0.0)
+
+
+@pytest.mark.parametrize(("size", "window", "stride"), [((6, 5), 3, 1), ((6, 5), 3, 2), ((4, 7), 5, 2)])
+def test_avg_pool_is_the_window_reduction_without_padded_pixels(
+    size: tuple[int, int], window: int, stride: int
+) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, *size, 3))
+    cotangent = rng.standard_normal((2, -(-size[0] // stride), -(-size[1] // stride), 3))
+
+    def windows(x: jax.Array) -> jax.Array:
+        def total(x: jax.Array) -> jax.Array:
+            return lax.reduce_window(x, 0.0, lax.add, (1, window, window, 1), (1, stride, stride, 1), "SAME")
+
+        return total(x) / total(jnp.ones_like(x))
+
+    def both(*given: jax.Array) -> Any:
+        ours = with_gradients(lambda x: operators.avg_pool(x, window, stride=stride))
+        return ours(*given), with_gradients(windows)(*given)
+
+    found, wanted = in_float64(both, cotangent, x)
+    close(found, wanted, 1e-13)
+
+
+# --- the compiler -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("values", ["ones", "varied"])
+@pytest.mark.parametrize("size", [(1000, 3), (4097, 8), (32769, 16), (32769, 1)])
+def test_a_reduced_matrix_product_under_vmap_is_right(size: tuple[int, int], values: str) -> None:
+    """jax#39103: with other flags jaxlib 0.10.2 may sum the squares of vmapped products wrongly, without a word."""
+    rng = np.random.default_rng(size[0])
+    matrix, rows = np.ones(size), np.ones((5, size[1]))
+    if values == "varied":
+        matrix, rows = rng.standard_normal(matrix.shape), rng.standard_normal(rows.shape)
+
+    def squares(matrix: jax.Array, rows: jax.Array) -> jax.Array:
+        return jax.vmap(lambda row: jnp.sum((matrix @ row) ** 2))(rows)
+
+    one, two = jnp.asarray(matrix, jnp.float32), jnp.asarray(rows, jnp.float32)
+    close(jax.jit(squares)(one, two), ((rows @ matrix.T) ** 2).sum(1), 1e-5)
+    gradient = jax.jit(jax.grad(lambda rows: squares(one, rows).sum()))(two)
+    close(gradient, 2 * (rows @ matrix.T) @ matrix, 1e-5)
