@@ -22,10 +22,10 @@ reproduce: $(READY)  ## the Figure 4 study on the embedded digits: trains what i
 	$(BIN)/dsresearch report $(OUT) --beside results/hybrid-digits-quick
 
 test: $(READY)  ## the test suite without the slow tests
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: $(READY)  ## the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff check .

@@ -183,9 +183,8 @@ def _worker(words: argparse.Namespace) -> int:
 
     runtime.die_with_parent()
     _prepare_process()
-    from dsresearch.store import Store
-
     from dsresearch import ledger
+    from dsresearch.store import Store
 
     if words.kind == "prove":
         return ledger.prove(Store(words.root))

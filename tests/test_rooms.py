@@ -39,25 +39,33 @@ HOUSE = {
     "networks": Room("design operators modules", "jax flax", "jax flax"),
     "transport": Room("design operators modules", "jax flax numpy", "jax flax"),
     "cost": Room("design"),
+    "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
-    "checkpoint": Room("", "orbax", "jax orbax"),
     "train": Room("design modules networks", "jax flax optax numpy", "jax flax optax"),
+    "checkpoint": Room("", "orbax", "jax flax optax orbax"),
     "studies": Room("design cost data"),
+    "plan": Room("design data studies"),
     "runtime": Room(),
     "schema": Room("design", "numpy pandas pyarrow"),
-    "trials": Room(
-        "design networks transport data checkpoint train studies schema", "jax numpy", "jax flax optax orbax"
-    ),
-    "store": Room("design studies schema", "tomli_w"),
+    "store": Room("design schema studies", "tomli_w"),
     "export": Room("schema store", "pandas"),
-    "ledger": Room("design data studies runtime schema trials store", "sacred jax numpy pandas", "sacred"),
-    "progress": Room("studies store"),
-    "launch": Room("design studies runtime store export progress", "ray"),
+    "progress": Room("store studies"),
+    "launch": Room("runtime export progress store studies"),
+    "trials": Room(
+        "design cost data schema studies networks transport train checkpoint",
+        "jax numpy",
+        "jax flax optax orbax",
+    ),
+    "observer": Room("schema", "sacred", "sacred"),
+    "ledger": Room(
+        "design data runtime schema store studies plan observer trials exactness", "sacred pandas jax", "sacred"
+    ),
     "statistics": Room("design", "numpy scipy"),
-    "report": Room("design schema statistics", "numpy pandas matplotlib seaborn", "matplotlib seaborn"),
+    "report": Room(
+        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+    ),
     "cli": Room(
-        "__init__ design transport cost data train studies runtime schema store export ledger progress launch "
-        "statistics report"
+        "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report"
     ),
     "__main__": Room("cli"),
 }
