@@ -23,9 +23,9 @@ def main(
 ) -> int:
     """Write `tables/`, `figures/` and `verdict.json` of the study in `folder` to `to`; print the table and the verdict.
 
-    `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text between
-    the markers `<!-- table4` and `<!-- /table4 -->` becomes the table. Returns 1 where a verdict is INVALID,
-    else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
+    `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
+    between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table. Returns 1 where a verdict is
+    INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))

@@ -1,0 +1,36 @@
+"""What is committed in results/ is what `report` draws from the committed rows, and README's table is that table."""
+
+from pathlib import Path
+
+import pytest
+
+from dsresearch.report import main
+from dsresearch.report.tables import injected
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted(path.parent for path in ROOT.glob("results/*/trials.csv"))
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_tables_figure_data_and_verdict_are_drawn_from_the_rows(study: Path, tmp_path: Path) -> None:
+    main(study, to=tmp_path)
+    drawn = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    committed = {path.relative_to(study) for kind in ("tables/*", "figures/*") for path in study.glob(kind)}
+    assert drawn == committed | {Path("verdict.json")}
+    for name in drawn:
+        if name.suffix not in (".png", ".pdf"):  # pictures are the same for one version of the drawing library
+            assert (tmp_path / name).read_bytes() == (study / name).read_bytes(), name
+
+
+def test_readme_shows_the_committed_table() -> None:
+    readme = ROOT / "README.md"
+    table = (ROOT / "results/hybrid-digits-quick/tables/table4.md").read_text(encoding="utf-8")
+    assert injected(readme, "table4", table) == readme.read_text(encoding="utf-8")
+
+
+def test_no_path_or_address_is_committed_with_the_results() -> None:
+    for path in ROOT.glob("results/**/*"):
+        if path.suffix in (".csv", ".toml", ".json", ".md", ".tex"):
+            text = path.read_text(encoding="utf-8")
+            assert "/work/" not in text, path
+            assert "/tmp/" not in text, path

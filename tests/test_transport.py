@@ -1,0 +1,527 @@
+"""Weights from one formulation to another, and what is proven with them."""
+
+import dataclasses
+import functools
+import itertools
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from scipy.optimize import least_squares
+
+from dsresearch import exactness, transport
+from dsresearch.design import SETUPS, Design, InputError, setup
+from dsresearch.exactness import Pair, classify, fit, witness
+from dsresearch.exactness.measure import Bits, Case, difference, random_weights, same_bits
+from dsresearch.networks.stack import Stack
+
+Floats = np.ndarray[Any, np.dtype[Any]]
+S: dict[str, Any] = {"activation": "relu", "normalise": True}
+PLAIN: dict[str, Any] = {"activation": "none", "normalise": False}
+SMALL: dict[str, Any] = {"width": 8, "depth": 1}
+
+
+def small(name: str, **changes: Any) -> Design:
+    return setup(name, **{**SMALL, **changes})
+
+
+def everywhere(name: str, **changes: Any) -> Design:
+    """As many groups as channels in every stage."""
+    return small(name, groups=32, **changes)
+
+
+# What the family of each formulation should be, with what may stand between its operations.
+SPATIAL_FIRST = [small("separable"), small("separable_strict"), small("hybrid"), everywhere("grouped")]
+SPATIAL_FIRST_S = [dataclasses.replace(design, **S) for design in SPATIAL_FIRST]
+POINTWISE_FIRST = [
+    small("bsconv_u"),
+    small("inception_extreme", **PLAIN),
+    everywhere("grouped", order="pointwise_first"),
+    everywhere("inception_simplified", **PLAIN),
+    everywhere("inception_reformulated", **PLAIN),
+]
+TOWERS_S = [
+    small("inception_simplified"),
+    small("inception_reformulated"),
+    small("grouped", order="pointwise_first", **S),
+]
+EXTREME_S = [small("inception_extreme"), small("bsconv_u", **S)]
+RESIDUAL = [small("hybrid_residual"), small("separable", residual=True)]
+FAMILIES = [SPATIAL_FIRST, SPATIAL_FIRST_S, POINTWISE_FIRST, TOWERS_S, EXTREME_S, RESIDUAL]
+EXACT = [pair for members in FAMILIES for pair in itertools.permutations(members, 2)]
+
+# Different parameters, one set of functions: the nearest factors are the kernel itself.
+REPARAM = [
+    (small("regular"), small("separable", multiplier=9)),
+    (small("regular"), small("separable", multiplier=11)),
+    (small("regular"), small("grouped", groups=1, order="pointwise_first")),  # no output channel fewer than inputs
+    (small("regular"), small("inception_reformulated", groups=1, **PLAIN)),
+    (small("regular"), small("regular", residual=True)),
+    (small("separable", kernel=1), small("regular", kernel=1)),
+    (small("separable"), small("separable", multiplier=1)),
+]
+
+
+def name_of(value: Any) -> str | None:
+    return transport.describe(value).replace("'", "") if isinstance(value, Design) else None
+
+
+def trees_equal(one: Any, two: Any) -> bool:
+    return jax.tree.structure(one) == jax.tree.structure(two) and all(
+        np.array_equal(a, b) and a.dtype == b.dtype
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True)
+    )
+
+
+# --- one module ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("source", "target"), EXACT, ids=name_of)
+def test_an_index_map_there_and_back_changes_no_number(source: Design, target: Design) -> None:
+    rng = np.random.default_rng(0)
+    for c_in, c_out in ((8, 8), (8, 16)):
+        params, stats = random_weights(source, c_in, c_out, rng)
+        there = transport.transport(params, stats, source, target, c_in, c_out)
+        shapes = random_weights(target, c_in, c_out, rng)
+        assert jax.tree.map(np.shape, there) == jax.tree.map(np.shape, shapes)
+        assert sorted(np.concatenate([np.ravel(a) for a in jax.tree.leaves(there)])) == sorted(
+            np.concatenate([np.ravel(a) for a in jax.tree.leaves((params, stats))])
+        )
+        back = transport.transport(*there, target, source, c_in, c_out)
+        assert trees_equal(back, (dict(params), dict(stats)))
+
+
+@pytest.mark.parametrize(
+    ("source", "target"), [pair for pair in EXACT if pair[0].formulation < pair[1].formulation], ids=name_of
+)
+def test_an_index_map_carries_the_function_and_its_gradients(source: Design, target: Design) -> None:
+    case = Case(8, 16, (5, 6), 2) if source.normalise else Case(8, 8, (4, 5), 1)
+    found = difference(source, target, case, np.random.default_rng(0))
+    assert found.output <= 1e-12
+    assert found.gradient is not None
+    assert found.gradient <= 1e-12
+
+
+@pytest.mark.parametrize(("one", "two"), REPARAM, ids=name_of)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 16)])
+def test_a_linear_map_carries_the_function_both_ways(one: Design, two: Design, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    for source, target in ((one, two), (two, one)):
+        params, stats = random_weights(source, *shape, rng)
+        mapped, none = transport.transport(params, stats, source, target, *shape)
+        assert none == {}
+        kernels = [
+            transport.framed(transport.dense_kernel(*given, *shape), 3)
+            for given in ((params, source), (mapped, target))
+        ]
+        assert np.abs(kernels[0] - kernels[1]).max() <= 1e-12 * np.abs(kernels[0]).max()
+
+
+def test_float32_weights_stay_float32() -> None:
+    rng = np.random.default_rng(0)
+    narrow = jax.tree.map(np.float32, random_weights(small("regular"), 8, 8, rng)[0])
+    for target in (small("separable", multiplier=9), small("regular", residual=True)):
+        mapped, _ = transport.transport(narrow, {}, small("regular"), target, 8, 8)
+        assert {leaf.dtype for leaf in jax.tree.leaves(mapped)} == {np.dtype(np.float32)}
+
+
+LINEAR = [
+    *(small(name) for name, point in SETUPS.items() if point.get("activation", "none") == "none"),
+    small("grouped", order="pointwise_first"),
+    small("resnext", **PLAIN),
+    small("resnext", **PLAIN, residual=False),
+    small("separable", multiplier=3, kernel=5),
+]
+
+
+@pytest.mark.parametrize("design", LINEAR, ids=name_of)
+@pytest.mark.parametrize("shape", [(8, 8), (8, 16)])
+def test_the_dense_kernel_is_the_module(design: Design, shape: tuple[int, int]) -> None:
+    """By formula from the weights, and by measurement from the module's answers to impulses."""
+    seed = 0
+    answers = witness.measure(design, *shape, 5, seed)
+    weights, _ = random_weights(design, *shape, np.random.default_rng(seed + 1))
+    measured = (answers.impulses[1:] - answers.impulses[:1])[:, ::-1, ::-1].transpose(1, 2, 0, 3)
+    dense = transport.framed(transport.dense_kernel(weights, design, *shape), 5)
+    assert np.abs(measured - dense).max() <= 1e-12 * np.abs(dense).max()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "why"),
+    [
+        (small("separable"), small("inception"), "no map from 'separable' .* to 'inception'"),
+        (small("separable"), small("separable", **S), r"no map from 'separable' .* to 'separable' \(activation=relu"),
+        (small("bsconv_u"), small("separable"), "from 'bsconv_u' .* to 'separable' .*: the best fit misses by [1-9]"),
+        (small("separable"), small("hybrid_residual"), "to 'hybrid' .*residual=True.*: the best fit misses"),
+        (small("regular"), small("hybrid_learned"), "no map from 'regular' .* to 'hybrid_learned'"),
+        (small("regular", kernel=5), small("regular"), "the best fit misses"),
+        (small("inception_simplified"), small("inception_simplified", groups=2), "groups=4.*to.*groups=2"),
+    ],
+)
+def test_a_missing_map_names_both(source: Design, target: Design, why: str) -> None:
+    params, stats = random_weights(source, 8, 8, np.random.default_rng(0))
+    with pytest.raises(ValueError, match=why):
+        transport.transport(params, stats, source, target, 8, 8)
+
+
+def test_the_identity_connection_depends_on_shape_and_stride() -> None:
+    plain, residual = small("regular"), small("regular", residual=True)
+    params, _ = random_weights(plain, 8, 8, np.random.default_rng(0))
+    moved = transport.transport(params, {}, plain, residual, 8, 8)[0]["kernel"] - params["kernel"]
+    assert np.abs(moved[1, 1] + np.eye(8)).max() < 1e-15
+    assert trees_equal(transport.transport(params, {}, plain, residual, 8, 8, stride=2)[0], params)
+
+
+# --- the network, sixty steps ---------------------------------------------------------------------------------------
+
+
+CLASSES, STEPS, BATCH = 4, 60, 8
+
+
+@functools.cache
+def training(design: Design) -> Callable[[Any, Any, Any, Any], Any]:
+    """Sixty steps of SGD with momentum and weight decay, compiled in float64."""
+    network = Stack(design, CLASSES)
+    optimiser = optax.chain(optax.add_decayed_weights(5e-4), optax.sgd(0.05, momentum=0.9))
+
+    def run(params: Any, stats: Any, images: jax.Array, labels: jax.Array) -> Any:
+        def step(state: Any, batch: Any) -> Any:
+            params, stats, moments = state
+
+            def loss(params: Any) -> Any:
+                variables = {"params": params, "stats": stats}
+                logits, updated = network.apply(variables, batch[0], True, mutable=["stats"])
+                chosen = jax.nn.log_softmax(logits) * jax.nn.one_hot(batch[1], CLASSES, dtype=logits.dtype)
+                return -chosen.sum() / BATCH, updated["stats"]
+
+            (value, stats), gradient = jax.value_and_grad(loss, has_aux=True)(params)
+            updates, moments = optimiser.update(gradient, moments, params)
+            return (optax.apply_updates(params, updates), stats, moments), value
+
+        (params, stats, _), losses = jax.lax.scan(step, (params, stats, optimiser.init(params)), (images, labels))
+        return params, stats, losses
+
+    def call(*arguments: Any) -> Any:
+        with jax.enable_x64(True):
+            program = jax.jit(run).lower(*arguments).compile({"xla_backend_optimization_level": 0})
+            return jax.tree.map(np.asarray, program(*arguments))
+
+    return call
+
+
+@functools.cache
+def batches() -> tuple[Floats, Floats]:
+    rng = np.random.default_rng(0)
+    return rng.standard_normal((STEPS, BATCH, 8, 8, 1)), rng.integers(0, CLASSES, (STEPS, BATCH))
+
+
+@functools.cache
+def network_weights(design: Design) -> tuple[Any, Any]:
+    """He-like weights, BatchNorm as it starts."""
+    shapes = jax.eval_shape(lambda: Stack(design, CLASSES).init(jax.random.key(0), jnp.zeros((1, 8, 8, 1)), True))
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(
+        lambda leaf: (
+            rng.standard_normal(leaf.shape) * (2 / np.prod(leaf.shape[:-1])) ** 0.5
+            if len(leaf.shape) > 1
+            else np.ones(leaf.shape)
+        ),
+        shapes["params"],
+    )
+    return params, jax.tree.map(lambda leaf: np.ones(leaf.shape), shapes["stats"])
+
+
+TINY: dict[str, Any] = {"width": 4, "depth": 1}
+TWINS = [
+    (setup("separable", **TINY), setup("separable_strict", **TINY)),
+    (setup("separable", **TINY), setup("hybrid", **TINY)),
+    (setup("inception_simplified", **TINY, groups=2), setup("inception_reformulated", **TINY, groups=2)),
+]
+
+
+def apart_after_training(source: Design, target: Design, spoil: Callable[[Any], Any] = lambda params: params) -> float:
+    """Train both from the source's weights and bring the source's result over: the largest relative difference."""
+    params, stats = network_weights(source)
+    mapped, mapped_stats = transport.transport_network(params, stats, source, target)
+    one, two = training(source), training(target)
+    ended, ended_stats, losses = one(params, stats, *batches())
+    found = two(spoil(mapped), mapped_stats, *batches())
+    assert losses[0] > 1.5 * losses[-5:].mean()  # it did learn, and far from where it began
+    expected = (*transport.transport_network(ended, ended_stats, source, target), losses)
+    pairs = zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True)
+    return max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in pairs)
+
+
+@pytest.mark.parametrize(("source", "target"), TWINS, ids=name_of)
+def test_sixty_steps_from_transported_weights_stay_together(source: Design, target: Design) -> None:
+    assert apart_after_training(source, target) <= 1e-10
+
+
+def test_sixty_steps_from_a_poisoned_map_do_not() -> None:
+    """Two channels of one path exchanged, in one module of three."""
+
+    def exchanged(params: Any) -> Any:
+        expand = params["stage1_block0"]["body"]["expand"][[1, 0, 2, 3]]
+        body = {**params["stage1_block0"]["body"], "expand": expand}
+        return {**params, "stage1_block0": {"body": body}}
+
+    assert apart_after_training(*TWINS[1], exchanged) > 1e-3
+
+
+def test_a_networks_weights_come_back_and_keep_their_place() -> None:
+    source, target = setup("inception_simplified", depth=2, width=8), setup("inception_reformulated", depth=2, width=8)
+    params, stats = network_weights(source)
+    there = transport.transport_network(params, stats, source, target)
+    assert jax.tree.map(np.shape, there) == jax.tree.map(np.shape, network_weights(target))
+    assert trees_equal(transport.transport_network(*there, target, source), (params, stats))
+    assert there[0]["stem"] is not params["stem"] or there[0] is not params
+    with pytest.raises(ValueError, match="width or depth differs"):
+        transport.transport_network(params, stats, source, dataclasses.replace(target, depth=1))
+    with pytest.raises(ValueError, match="no map from 'inception_simplified'"):
+        transport.transport_network(params, stats, source, setup("inception", depth=2, width=8))
+
+
+# --- classes --------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def table() -> Mapping[frozenset[str], Pair]:
+    """Some formulations whose relations are known from paper and pencil."""
+    designs = {
+        "separable": small("separable"),
+        "hybrid": small("hybrid"),
+        "groups=C": everywhere("grouped"),
+        "groups=4": small("grouped"),
+        "bsconv_u": small("bsconv_u"),
+        "extreme": small("inception_extreme", **PLAIN),
+        "regular": small("regular"),
+        "q=9": small("separable", multiplier=9),
+        "hybrid_residual": small("hybrid_residual"),
+        "hybrid_learned": small("hybrid_learned"),
+        "with s": small("separable", **S),
+    }
+    return {frozenset((pair.a, pair.b)): pair for pair in classify(designs)}
+
+
+def of(a: str, b: str) -> Pair:
+    return table()[frozenset((a, b))]
+
+
+def test_every_pair_is_decided() -> None:
+    assert len(table()) == 11 * 10 // 2
+    assert exactness.sound(table().values())
+    together = {"exact": [], "reparam": [], "distinct": []}
+    for names, pair in table().items():
+        together[pair.relation].append(set(names))
+    trio = [{"separable", "hybrid"}, {"separable", "groups=C"}, {"hybrid", "groups=C"}]
+    assert all(pair in together["exact"] for pair in [*trio, {"bsconv_u", "extreme"}])
+    assert len(together["exact"]) == 4
+    assert together["reparam"] == [{"regular", "q=9"}]
+
+
+def test_a_relation_comes_with_its_evidence() -> None:
+    exact, reparam, distinct = of("separable", "hybrid"), of("regular", "q=9"), of("separable", "hybrid_residual")
+    assert exact.method == "index map"
+    assert exact.params_equal
+    assert max(exact.max_rel_out_f64, exact.max_rel_grad_f64) <= 1e-12
+    assert exact.max_rel_out_f32 <= 1e-4
+    assert exact.same_bits == exactness.same_arithmetic(small("separable"), small("hybrid"))
+    assert reparam.method == "linear map"
+    assert not reparam.params_equal
+    assert reparam.max_rel_out_f64 <= 1e-12
+    assert (reparam.max_rel_grad_f64, reparam.same_bits) == (None, None)
+    assert distinct.params_equal  # the same count does not make the same function
+    assert distinct.method == "closed-form"
+    assert distinct.witness > 0.1
+    assert distinct.max_rel_out_f64 is None
+
+
+def test_a_table_and_a_document_say_the_same() -> None:
+    pairs = list(table().values())
+    rows = json.loads(json.dumps(exactness.document(pairs), allow_nan=False))["pairs"]
+    keys = {
+        "a",
+        "b",
+        "class",
+        "max_rel_out_f64",
+        "max_rel_grad_f64",
+        "max_rel_out_f32",
+        "params_equal",
+        "method",
+        "witness",
+        "same_bits",
+    }
+    assert all(keys <= row.keys() for row in rows)
+    text = exactness.render(pairs).splitlines()
+    assert len(text) == 1 + len(rows) + 1
+    assert text[-1] == "55 pairs: 4 exact, 1 reparam, 50 distinct, 0 undecided"
+    for row in rows:
+        assert any(
+            line.startswith(f"{row['a']} ") and f" {row['b']} " in line and row["class"] in line for line in text
+        )
+
+
+def test_against_a_baseline_each_arm_has_one_pair() -> None:
+    arms = {"wide": small("separable", width=16), "separable": small("separable"), "inception": small("inception")}
+    pairs = classify(arms, baseline="separable", bits=False)
+    assert [(pair.a, pair.b, pair.relation) for pair in pairs] == [
+        ("separable", "wide", "undecided"),
+        ("separable", "inception", "distinct"),
+    ]
+    assert "other width or depth" in pairs[0].detail
+    assert pairs[0].passed
+    assert not exactness.sound(pairs)
+    with pytest.raises(InputError, match="baseline='seperable' is not known.*did you mean 'separable'"):
+        classify(arms, baseline="seperable")
+
+
+def test_group_counts_mean_what_they_mean_in_the_network() -> None:
+    """Eight groups are all channels of the first stage, but not of the others."""
+    arms = {"separable": small("separable"), "G=8": small("grouped", groups=8), "G=32": small("grouped", groups=32)}
+    first, last = classify(arms, baseline="separable", bits=False)
+    assert (first.b, first.relation, first.method) == ("G=8", "distinct", "closed-form")
+    assert "16 -> 16" in first.detail or "16 -> 32" in first.detail
+    assert (last.b, last.relation) == ("G=32", "exact")
+
+
+@pytest.fixture
+def poisoned(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The index map of paths with the first two paths exchanged, one way."""
+    good = transport.split
+
+    def bad(array: Floats, layout: str, paths: int) -> Floats:
+        out = good(array, layout, paths)
+        return out[[1, 0, *range(2, paths)]] if layout == "paths" and paths > 1 else out
+
+    monkeypatch.setattr(transport, "split", bad)
+    return
+    yield
+
+
+@pytest.mark.usefixtures("poisoned")
+def test_a_poisoned_index_map_is_caught(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {
+        "separable": small("separable"),
+        "hybrid": small("hybrid"),
+        "groups=C": everywhere("grouped"),
+        "towers": small("inception_simplified"),
+        "segments": small("inception_reformulated"),
+    }
+    pairs = {(pair.a, pair.b): pair for pair in classify(arms, bits=False)}
+    for wrong in (pairs["separable", "hybrid"], pairs["towers", "segments"], pairs["hybrid", "groups=C"]):
+        assert (wrong.relation, wrong.passed) == ("undecided", False)
+        assert "the index map is wrong" in wrong.detail
+        assert wrong.max_rel_out_f64 > 1e-3
+    assert pairs["separable", "groups=C"].relation == "exact"  # no paths there
+    monkeypatch.setattr(exactness, "formulations", lambda: {name: arms[name] for name in ("separable", "hybrid")})
+    assert exactness.main(as_json=False) == 1
+    assert "FAILED" in capsys.readouterr().out
+    assert exactness.main(as_json=True) == 1
+    assert json.loads(capsys.readouterr().out)["pairs"][0]["passed"] is False
+
+
+def test_one_bit_is_a_difference() -> None:
+    one = Bits(np.ones(3, np.float32), [np.zeros(2, np.float32)])
+    other = Bits(one.logits, [np.array([0.0, -0.0], np.float32)])
+    assert same_bits(one, one)
+    assert not same_bits(one, other)
+
+
+# --- witnesses ------------------------------------------------------------------------------------------------------
+
+
+BOUNDED = {
+    **{name: small(name) for name in SETUPS},
+    "grouped pointwise first": small("grouped", groups=2, order="pointwise_first"),
+    "elu": small("separable", activation="elu", residual=True),
+    "q=2 with BatchNorm": small("separable", multiplier=2, normalise=True),
+    "extreme elu": small("inception_extreme", activation="elu"),
+    "inception without s": small("inception", **PLAIN),
+    "resnext without s": small("resnext", **PLAIN),
+    "5x5": small("grouped", kernel=5, normalise=True),
+}
+INCLUDED = [  # every map of the first is one of the second
+    (small("separable"), small("grouped")),
+    (small("separable"), small("hybrid_learned")),
+    (small("separable"), small("separable", multiplier=2)),
+    (small("bsconv_u"), small("grouped", order="pointwise_first")),
+    (small("bsconv_s"), small("bsconv_u")),
+    (small("grouped"), small("regular")),
+    (small("regular"), small("regular", kernel=5)),
+    (small("resnext", **PLAIN), small("regular")),
+    (small("inception_extreme"), small("inception_reformulated")),
+    (small("separable", **S), small("grouped", **S)),
+]
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_no_bound_keeps_a_formulation_from_its_own_maps(name: str) -> None:
+    for seed, shape in ((0, (8, 8)), (1, (8, 16))):
+        found = witness.bounded(BOUNDED[name], BOUNDED[name], *shape, 5, seed)
+        assert found.miss <= 1e-10, found
+
+
+@pytest.mark.parametrize(("inner", "outer"), INCLUDED, ids=name_of)
+def test_no_bound_keeps_a_formulation_from_maps_that_it_includes(inner: Design, outer: Design) -> None:
+    for shape in ((8, 8), (8, 16)):
+        assert witness.bounded(inner, outer, *shape, 5, 0).miss <= 1e-10
+    found = witness.witness(inner, outer, 5, 0)
+    assert found is not None  # but not the other way
+    assert found.miss > 1e-3
+    assert found.method != "fit"
+
+
+def test_the_closed_form_is_where_a_search_ends() -> None:
+    """The nearest separable kernel to a dense one, by alternating least squares from many starts."""
+    rng = np.random.default_rng(0)
+    kernel = rng.standard_normal((3, 3, 3, 4))
+    fitted = transport.best_fit(kernel, small("separable"), 3, 4)
+    assert fitted is not None
+    closed = np.linalg.norm(transport.dense_kernel(fitted, small("separable"), 3, 4) - kernel)
+
+    def rest(theta: Floats) -> Floats:
+        spatial, pointwise = theta[:27].reshape(3, 3, 3), theta[27:].reshape(3, 4)
+        return (spatial[..., None] * pointwise - kernel).ravel()
+
+    searched = min(np.linalg.norm(least_squares(rest, rng.standard_normal(39)).fun) for _ in range(8))
+    assert closed == pytest.approx(searched, rel=1e-6)
+
+
+def test_a_fit_finds_what_is_there_and_misses_what_is_not() -> None:
+    rng = np.random.default_rng(0)
+    images = fit.pictures(8, 3, rng)
+    relu, elu, twin = (
+        small(name, activation=act) for name, act in (("separable", "relu"), ("separable", "elu"), ("hybrid", "relu"))
+    )
+    parts = {design: fit.Part(design, 8, images, rng) for design in (relu, elu, twin)}
+    assert parts[relu].miss(parts[relu].own_map()) <= fit.FOUND
+    assert parts[relu].miss(parts[twin].own_map()) <= fit.FOUND
+    assert parts[relu].miss(parts[elu].own_map()) >= witness.MISS
+
+
+def test_a_fit_is_evidence_only_where_nothing_bounds() -> None:
+    relu, elu, twin = (
+        small(name, activation=act) for name, act in (("separable", "relu"), ("separable", "elu"), ("hybrid", "relu"))
+    )
+    found = witness.witness(relu, elu, 3, 0)
+    assert found is not None
+    assert found.method == "fit"
+    assert witness.witness(relu, twin, 3, 0) is None  # twins stay undecided, whatever the map is called
+
+
+@pytest.mark.slow
+def test_verify_decides_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exactness.main(as_json=True) == 0
+    out = capsys.readouterr()
+    rows = json.loads(out.out)["pairs"]
+    assert len(rows) == 20 * 19 // 2
+    assert {row["method"] for row in rows if row["class"] == "distinct"} == {"closed-form", "lower-bound"}
+    assert "networks compiled: 10 of 10" in out.err
+    classes = {frozenset((row["a"], row["b"])): row["class"] for row in rows}
+    assert classes[frozenset(("inception_simplified", "inception_reformulated"))] == "exact"
+    assert classes[frozenset(("hybrid_residual", "separable"))] == "distinct"
