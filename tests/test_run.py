@@ -203,7 +203,7 @@ def _training(folder: Path) -> bool:
         (("run", "hybrid", "design.grops=3"), "did you mean 'design.groups'?"),
         (("run", "hybrid", "design.width=8", "design.width=16"), "design.width was given before"),
         (("run", "hybrid", "design.width="), "design.width= has no value"),
-        (("run", "hybrid", "protocol.test_pictures=1795"), "test pictures"),
+        (("run", "hybrid", "protocol.test_pictures=1795"), "protocol.test_pictures=1795 is not allowed"),
         (("run", "hybrid", "--grid", "/nowhere.toml"), "--grid=/nowhere.toml cannot be read"),
         (("run", "hybrid", "--profile", "paper"), "profile='paper' is not allowed with data='digits'"),
         (("run", "hybrid", "--wrokers", "2"), "unrecognized argument"),

@@ -14,8 +14,9 @@ from dsresearch.exactness.measure import Floats, in_float64, leaves, random_weig
 from dsresearch.modules import SeparableModule
 
 INPUTS, OUTPUTS, PICTURES = 3, 2, 160
-STARTS, STEPS = 30, 100
+STARTS, STEPS = 16, 80
 FOUND = 1e-6  # a fit that comes so near has found the map
+MISSED = 1e-2  # and one that stays so far, from every start, has not; local minima lie in between
 
 
 def pictures(c_in: int, side: int, rng: np.random.Generator) -> Floats:

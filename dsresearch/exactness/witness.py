@@ -152,7 +152,7 @@ def _kernel(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
         return _NONE
     size = float(np.linalg.norm(kernel))
     inner = framed(kernel, b.kernel)
-    outside = max(size**2 - float(np.linalg.norm(inner)) ** 2, 0.0) if b.kernel < len(kernel) else 0.0
+    outside = float(np.linalg.norm(kernel - framed(inner, len(kernel)))) if b.kernel < len(kernel) else 0.0
     inner = inner - identity_kernel(b, c_in, c_out)
     plain = dataclasses.replace(b, normalise=False, residual=False)
     fitted = best_fit(inner, plain, c_in, c_out)
@@ -161,7 +161,7 @@ def _kernel(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
     else:
         inside = _rank_tail(inner, plain, c_in, c_out)
     method = "lower-bound" if fitted is None else "closed-form"
-    return float((outside + inside**2) ** 0.5 / size), method, "nearest dense kernel, by singular values"
+    return math.hypot(outside, inside) / size, method, "nearest dense kernel, by singular values"
 
 
 def _is_affine(answers: _Answers) -> bool:
@@ -255,7 +255,7 @@ def _fitted(a: Design, b: Design, c_in: int, c_out: int, seed: int) -> Witness |
     rng = np.random.default_rng(seed)
     images = fit.pictures(c_in, side_for((a, b)), rng)
     one, two = (fit.Part(design, c_out, images, rng) for design in (a, b))
-    found = _all_of(lambda: two.miss(one.own_map()), MISS, np.inf)
+    found = _all_of(lambda: two.miss(one.own_map()), fit.MISSED, np.inf)
     if found is None or _all_of(lambda: two.miss(two.own_map()), 0.0, fit.FOUND) is None:
         return None
     detail = f"best of {fit.STARTS} starts misses {_TARGETS} maps of {_TARGETS} and finds as many of its own"
