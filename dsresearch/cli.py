@@ -1,6 +1,7 @@
 """The command line: reads words, calls a room, turns what is wrong with the input into one line and exit status 2."""
 
 import argparse
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -172,7 +173,9 @@ def _report(words: argparse.Namespace) -> int:
 
 
 def _verify(words: argparse.Namespace) -> int:
-    _prepare_process()
+    from dsresearch import runtime
+
+    runtime.prepare(threads=os.cpu_count() or 1)
     from dsresearch import exactness
 
     return exactness.main(words.json)
@@ -182,23 +185,13 @@ def _worker(words: argparse.Namespace) -> int:
     from dsresearch import runtime
 
     runtime.die_with_parent()
-    _prepare_process()
     from dsresearch import ledger
     from dsresearch.store import Store
 
     if words.kind == "prove":
+        runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
         return ledger.prove(Store(words.root))
     return ledger.run_cell(Store(words.root), words.cell)
-
-
-def _prepare_process() -> None:
-    """What must be so before jax starts; the environment of a worker was set by its launcher."""
-    import os
-
-    from dsresearch import runtime
-
-    os.environ.update(runtime.environment(threads=int(os.environ.get("NPROC", os.cpu_count() or 1))))
-    runtime.keep_heap()
 
 
 def _data_prepare(words: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ sum of H' W' k k (C_in / G) C_out, without biases, BatchNorm, activations and po
 
 from dataclasses import dataclass
 
-from dsresearch.design import Design
+from dsresearch.design import Design, bsconv_s_rank
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def module(design: Design, c_in: int, c_out: int, size: tuple[int, int], stride:
             spatial = conv(k, c_in, c_in, after, groups=design.segments(c_in))
             return spatial + between(c_in) + conv(1, c_in, c_out, after)
         case "bsconv_u" | "bsconv_s":
-            rank = min(c_in, max(4, -(-c_in // 4)))
+            rank = bsconv_s_rank(c_in)
             factored = conv(1, c_in, rank, before) + conv(1, rank, c_out, before)
             mixing = factored if design.formulation == "bsconv_s" else conv(1, c_in, c_out, before)
             return mixing + between(c_out) + conv(k, c_out, c_out, after, groups=c_out)

@@ -179,6 +179,11 @@ class Design:
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Design)}
 
 
+def bsconv_s_rank(channels: int) -> int:
+    """Channels through which `bsconv_s` factors its 1x1: a quarter, at least 4 (the authors' published code)."""
+    return min(channels, max(4, -(-channels // 4)))
+
+
 def _divisors(n: int) -> str:
     return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
 

@@ -61,6 +61,8 @@ class Launcher:
         export(self.store)
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
+        if status == DONE:
+            self._say(f"done; `dsresearch report {self.store.root}` prints the tables and the verdict")
         return status
 
     def _prove(self) -> int:
@@ -71,6 +73,8 @@ class Launcher:
         self._say("proving which arms are the baseline's function")
         process = self._start("prove", str(self.store.root))
         while process.poll() is None:
+            if self._stopping:
+                process.terminate()
             time.sleep(POLL_SECONDS)
         if self._stopping:
             return STOPPED

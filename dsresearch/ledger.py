@@ -140,8 +140,6 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
 
 def run_commandline(ex: Experiment) -> None:
     """Sacred's own command line, with input errors as one line and exit status 2."""
-    os.environ.update(runtime.environment(threads=1))
-    runtime.keep_heap()
     try:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
@@ -221,7 +219,8 @@ def prove(store: Store) -> int:
 
 def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any]]:
     """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
-    import jax  # the first room that needs it: the environment is set by now
+    runtime.prepare(cell.protocol.threads)
+    import jax  # here and not above: what it reads of the environment has just been set
 
     from dsresearch.trials import Training
 

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dsresearch import operators
-from dsresearch.design import Design
+from dsresearch.design import Design, bsconv_s_rank
 
 Array = jax.Array
 Initialiser = Callable[..., Array]
@@ -282,11 +282,6 @@ def _fan_out(x: Array, weights: Array) -> Array:
     paths, channels, width = weights.shape
     y = operators.pointwise(x, jnp.transpose(weights, (1, 0, 2)).reshape(channels, paths * width))
     return y.reshape(*y.shape[:3], paths, width)
-
-
-def bsconv_s_rank(channels: int) -> int:
-    """Inner channels of BSConv-S: a quarter of the input's, at least 4 (the authors' published code)."""
-    return min(channels, max(4, -(-channels // 4)))
 
 
 def formulation(design: Design, channels: int, features: int, stride: int = 1, name: str | None = None) -> Formulation:

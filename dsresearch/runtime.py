@@ -35,6 +35,12 @@ def environment(threads: int, base: Mapping[str, str] = os.environ) -> dict[str,
     return {**base, **chosen, "TF_CPP_MIN_LOG_LEVEL": base.get("TF_CPP_MIN_LOG_LEVEL", "2")}
 
 
+def prepare(threads: int) -> None:
+    """Make this process one that trains: its environment and its heap. Call before jax is imported."""
+    os.environ.update(environment(threads))
+    keep_heap()
+
+
 def keep_heap() -> bool:
     """Keep the heap mapped; says whether it could. Call before jax makes its first array.
 

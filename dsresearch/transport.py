@@ -16,8 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dsresearch.design import Design
-from dsresearch.modules import bsconv_s_rank
+from dsresearch.design import Design, bsconv_s_rank
 
 Tree = Mapping[str, Any]
 Floats = npt.NDArray[Any]

@@ -12,8 +12,8 @@ from flax import linen as nn
 from jax import lax
 from scipy import stats as distributions
 
-from dsresearch.design import FORMULATIONS, SETUPS, Design, setup
-from dsresearch.modules import BN_DECAY, BN_EPSILON, BatchNorm, SeparableModule, bsconv_s_rank, draw, formulation
+from dsresearch.design import FORMULATIONS, SETUPS, Design, bsconv_s_rank, setup
+from dsresearch.modules import BN_DECAY, BN_EPSILON, BatchNorm, SeparableModule, draw, formulation
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 Tree = Mapping[str, Any]

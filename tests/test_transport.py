@@ -219,7 +219,7 @@ def batches() -> tuple[Floats, Floats]:
     """Pictures of four classes, each a pattern under noise, and their labels."""
     rng = np.random.default_rng(0)
     patterns, labels = rng.standard_normal((CLASSES, 8, 8, 1)), rng.integers(0, CLASSES, (STEPS, BATCH))
-    return patterns[labels] + rng.standard_normal((STEPS, BATCH, 8, 8, 1)), labels
+    return patterns[labels] + 0.3 * rng.standard_normal((STEPS, BATCH, 8, 8, 1)), labels
 
 
 @functools.cache
