@@ -3,12 +3,12 @@
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dsresearch import __version__
-from dsresearch.design import InputError
+from dsresearch.design import SETUPS, InputError
 from dsresearch.runtime import DONE, STOPPED, WRONG_INPUT
 
 ABOUT = """\
@@ -23,25 +23,31 @@ RUN = """\
 Runs what is missing of a study, or of your own grid, and nothing that is done. It may be interrupted, killed and
 started twice: what was trained is kept.
 
-  dsresearch run hybrid --profile smoke                          every arm and control, in a minute
+  dsresearch run hybrid --profile smoke                          every arm and control, in a minute or two
   dsresearch run hybrid --setup separable --setup hybrid         two arms of the study
   dsresearch run hybrid design.width=32 recipe.epochs=40         the whole study with other settings
   dsresearch run hybrid design.groups=1,2,4 design.residual=true,false     a grid: 6 arms of `grouped`
   dsresearch run hybrid --setup resnext design.groups=2,4 --dry-run        what that would train
 
-Keys are the fields of design, recipe and protocol; `--dry-run` prints all of them with their values. Several values of
-a key
-make a grid, and so do keys of a chosen --setup; --grid reads the same from a TOML file:
+Keys are design.FIELD, recipe.FIELD and protocol.FIELD; `--dry-run` prints all of them with their values. One value of a
+key changes the whole study. Several values, or keys together with --setup, make a grid: each point is an arm of its
+own, named by its values (`grouped:groups=2`), and without --setup a grid varies `grouped`. A grid has a baseline to be
+compared with once `--setup separable` was run into the same --out. --grid reads the same from a TOML file:
 
   setup = ["grouped"]
   [design]
   groups = [1, 2, 4]
   residual = [true, false]
+
+Setups: {setups}.
 """
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argument errors in one line."""
+    """Argument errors in one line, and no abbreviated options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message}; `{self.prog} --help` tells more", file=sys.stderr)
@@ -49,15 +55,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit status (interface.md)."""
+    """Run a command; gives the exit status (`runtime`)."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["worker"]:  # what the launcher starts; not for people, so no command of the parser
+        return _guarded(_worker, argv[1:])
     parser = _build()
     words, extra = parser.parse_known_args(argv)
     words.settings = [word for word in extra if "=" in word and not word.startswith("-")]
     unknown = [word for word in extra if word not in words.settings]
     if unknown or (words.settings and words.command is not _run):
         parser.error(f"unrecognized argument {' '.join(unknown or words.settings)!r}")
+    return _guarded(words.command, words)
+
+
+def _guarded(command: Callable[[Any], int], words: Any) -> int:
+    """Run a command; what is wrong with the input becomes one line."""
     try:
-        return int(words.command(words))
+        return command(words)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return WRONG_INPUT
@@ -75,7 +89,10 @@ def _build() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     run = commands.add_parser(
-        "run", help="train what is missing of a study", description=RUN, formatter_class=formatter
+        "run",
+        help="train what is missing of a study",
+        description=RUN.format(setups=", ".join(SETUPS)),
+        formatter_class=formatter,
     )
     run.set_defaults(command=_run)
     run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
@@ -83,8 +100,10 @@ def _build() -> argparse.ArgumentParser:
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
     run.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
     run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
-    run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; may be repeated")
-    run.add_argument("--match", default="width", help="params or macs: arms as large as the baseline, not as wide")
+    run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; repeat it for several")
+    run.add_argument(
+        "--match", default="width", help="width (default), params or macs: what arms have equal to the baseline"
+    )
     run.add_argument("--grid", type=Path, metavar="FILE", help="a grid of your own, as TOML")
     run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
     run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
@@ -105,11 +124,6 @@ def _build() -> argparse.ArgumentParser:
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
 
     _add_data(commands)
-    worker = commands.add_parser("worker")  # what the launcher starts; not for people, so without help
-    worker.set_defaults(command=_worker)
-    worker.add_argument("kind", choices=("cell", "prove"))
-    worker.add_argument("root", type=Path)
-    worker.add_argument("cell", nargs="?", default="")
     return parser
 
 
@@ -143,6 +157,8 @@ def _run(words: argparse.Namespace) -> int:
         named, read = read_grid(words.grid)
         setups += named
         choices = {**read, **choices}
+    if words.trials is not None and "protocol.trials" in choices:
+        raise InputError(f"--trials={words.trials} is not allowed beside protocol.trials: one of the two")
     if words.trials is not None:
         choices = {**choices, "protocol.trials": [words.trials]}
     if words.workers is not None and words.workers < 1:
@@ -181,17 +197,19 @@ def _verify(words: argparse.Namespace) -> int:
     return exactness.main(words.json)
 
 
-def _worker(words: argparse.Namespace) -> int:
+def _worker(words: Sequence[str]) -> int:
+    """`worker cell DIR ID` trains a cell, `worker prove DIR` proves the exactness of a study's arms."""
     from dsresearch import runtime
 
     runtime.die_with_parent()
     from dsresearch import ledger
     from dsresearch.store import Store
 
-    if words.kind == "prove":
+    kind, store, rest = words[0], Store(Path(words[1])), words[2:]
+    if kind == "prove":
         runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
-        return ledger.prove(Store(words.root))
-    return ledger.run_cell(Store(words.root), words.cell)
+        return ledger.prove(store)
+    return ledger.run_cell(store, rest[0])
 
 
 def _data_prepare(words: argparse.Namespace) -> int:
@@ -286,7 +304,8 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
         f"protocol   {_fields(plan.protocol)} exec_mode={plan.protocol.exec_mode}",
         f"folder     {store.root}, {workers} cells at once",
         "",
-        f"{'cell':<17} {'state':<8} {'arm':<36} {'models':>6} {'images':>13} {'parameters':>11} {'macs':>13}  design",
+        f"{'cell':<17} {'state':<8} {'arm':<36} {'role':<11} {'models':>6} {'images':>13} "
+        f"{'parameters':>11} {'macs':>13}  design",
     ]
     models = images = missing_models = missing_images = 0
     for cell in plan.asked:
@@ -296,7 +315,8 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
         missing_models += 0 if done else cell.protocol.trials
         missing_images += 0 if done else own
         lines.append(
-            f"{cell.id:<17} {'done' if done else 'missing':<8} {cell.name:<36} {cell.protocol.trials:>6} {own:>13,} "
+            f"{cell.id:<17} {'done' if done else 'missing':<8} {cell.name:<36} {cell.role:<11} "
+            f"{cell.protocol.trials:>6} {own:>13,} "
             f"{cost.params:>11,} {cost.macs:>13,}  {_fields(cell.design)}"
         )
     total = f"{len(plan.asked)} cells, {models:,} models, {images:,} training images"

@@ -79,7 +79,7 @@ GROUPED = tuple(sorted(name for name, reads in FORMULATIONS.items() if "groups" 
 
 @dataclass(frozen=True, kw_only=True)
 class Design:
-    """One module formulation and the small study network around it (science.md section 1).
+    """One module formulation and the small study network around it (the setups of Ghosh 2017, Figure 4).
 
     Attributes:
         formulation: which arithmetic a module uses, a key of FORMULATIONS.
@@ -92,7 +92,7 @@ class Design:
         multiplier: depth multiplier q of `separable`: q spatial filters for each channel.
         residual: add the module's input to its output where the shapes agree (Xception Fig. 9).
         activation: non-linearity between the operations of a module (Xception Fig. 10).
-        normalise: BatchNorm before that non-linearity (the s of science.md is relu with normalise).
+        normalise: BatchNorm before that non-linearity (the setups of the paper: relu with normalise).
     """
 
     formulation: str = "separable"
@@ -119,6 +119,10 @@ class Design:
         _flag("design.residual", self.residual)
         one_of("design.activation", self.activation, ACTIVATIONS)
         _flag("design.normalise", self.normalise)
+        if self.groups > self.widths[-1]:  # one per channel everywhere: more would be another name for the same network
+            raise InputError(
+                f"design.groups={self.groups} is not allowed: the last stage has {self.widths[-1]} channels"
+            )
         self._refuse_unread_fields()
         self._refuse_indivisible_channels()
 
@@ -164,7 +168,7 @@ class Design:
         return tuple(self.width * 2**stage for stage in range(STAGES))
 
     def segments(self, channels: int) -> int:
-        """Group count of a convolution over so many channels: min(G, channels) (science.md section 2)."""
+        """Group count of a convolution over so many channels: min(G, channels)."""
         return min(self.groups, channels)
 
     def module_shapes(self) -> list[tuple[int, int]]:
@@ -284,7 +288,7 @@ class Protocol:
         test_pictures: likewise for the test set.
         trial_batch: trials trained in one program; 1 trains them one after another (`exec_mode` sequential).
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
-        margin: equivalence margin M in percentage points (statistics.md).
+        margin: equivalence margin M in percentage points.
         alpha: significance level.
     """
 

@@ -50,7 +50,7 @@ class Launcher:
     _stopping: bool = False
 
     def run(self) -> int:
-        """Train what is missing and export the rows; gives the exit status (interface.md)."""
+        """Train what is missing and export the rows; gives the exit status."""
         self.store.prepare(self.plan)
         with self._stop_requests():
             status = self._prove()

@@ -144,6 +144,9 @@ def run_commandline(ex: Experiment) -> None:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except Stopped:
+        print("stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
+        sys.exit(STOPPED)
     except Exception as error:
         from sacred.utils import SacredError
 

@@ -1,7 +1,7 @@
 """The formulations of a separable convolution and their relatives, as one family of Flax modules.
 
 A module maps [N, H, W, C] to [N, H / stride, W / stride, features] without a last activation: the network puts
-BatchNorm and ReLU behind every module, so that only the module differs (science.md section 1). Each formulation has its
+BatchNorm and ReLU behind every module, so that only the module differs (Ghosh 2017, Figure 4). Each formulation has its
 own parameter tree and its own arithmetic; which of them are the same function is for `transport` to prove.
 
 Initial weights are He-normal in the *fused* form: the fans are those of the whole sum over paths, whatever the shape in

@@ -164,8 +164,10 @@ def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]]) -> Cho
 def _check_keys(choices: Choices) -> None:
     parts: dict[str, type] = {"design": Design, "recipe": Recipe, "protocol": Protocol}
     allowed = [f"{part}.{field.name}" for part, cls in parts.items() for field in dataclasses.fields(cls)]
-    allowed.remove("design.formulation")  # that is --setup
+    allowed.remove("design.formulation")
     for key, values in choices.items():
+        if key == "design.formulation":
+            raise InputError(f"{key} is not a key, allowed: --setup S, which names the formulation")
         if key not in allowed:
             raise InputError(f"{key} is not a key, allowed: {', '.join(allowed)}{nearest(key, allowed)}")
         if not values:

@@ -14,12 +14,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-# Exit statuses (interface.md); HELD is between a launcher and its cells alone.
+# Exit statuses: done; a cell failed or a verdict is INVALID; the input is wrong; (between a launcher and its cells
+# alone) another live process holds the cell; stopped with a checkpoint kept.
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
-# make BatchNorm's sums ten times faster, the others slow convolutions down and have given wrong results (jax#39103,
-# #40412).
+# make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
+# in one known form (jax#39103: a product of a few rows, more than 32,768 long, squared and summed along them), which
+# this project does not use; tests/test_operators.py guards the forms that it does use.
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce"
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.
@@ -45,7 +47,7 @@ def keep_heap() -> bool:
     """Keep the heap mapped; says whether it could. Call before jax makes its first array.
 
     XLA:CPU takes its scratch memory from malloc at every call and gives it back, and glibc unmaps it: 59,000 page
-    faults a step, 40 % of the time of a small network's step (performance-cpu.md). Only glibc knows these options.
+    faults a step, 40 % of the time of a small network's step here. Only glibc knows these options.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return False

@@ -176,12 +176,31 @@ class Store:
             if self.root.is_dir() and any(self.root.iterdir()):
                 raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
             return
+        if (self.root / "trials.csv").exists() and not (self.root / "cells").exists():
+            raise InputError(f"--out={self.root} holds exported rows alone, allowed: a new folder or a study's")
         mine, stored = _settled(plan.document()), _settled(self.protocol())
+        if stored.get("profile") == f"custom (from {plan.profile})":  # its grid may get arms of the profile itself
+            mine |= {name: stored.get(name) for name in ("profile", "study_id")}
         for key in sorted(mine.keys() | stored.keys()):
             if mine.get(key) != stored.get(key):
                 raise InputError(
                     f"--out={self.root} was made under another protocol ({key}={stored.get(key)!r}, asked for "
                     f"{mine.get(key)!r}), allowed: the same settings, or another folder"
+                )
+        self._refuse_namesakes(plan)
+
+    def _refuse_namesakes(self, plan: Plan) -> None:
+        """One name, two cells: their rows could not be told apart."""
+        here = {}
+        for folder in self.cells():
+            config = folder.config()
+            here[config["arm"], config["control"], config["match"]] = folder.id
+        for cell in plan.asked:
+            other = here.get((cell.arm, cell.control, cell.match), cell.id)
+            if other != cell.id:
+                raise InputError(
+                    f"--out={self.root} has another {cell.name!r} (cell {other}, asked for {cell.id}), "
+                    f"allowed: the same settings, or another folder"
                 )
 
     def prepare(self, plan: Plan) -> None:

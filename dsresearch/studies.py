@@ -1,4 +1,4 @@
-"""The studies as data: which arms, which controls, which profile; and the plan of cells that follows.
+"""The studies as data: which arms, which controls, which profile; and what a plan of cells is.
 
 A cell is one arm of a study with all its trials: one compiled program, one Sacred run, one process. A plan is made of
 plain values without jax, so that `--dry-run`, `status` and the launcher can make it in an instant.
@@ -24,7 +24,7 @@ class Study:
     Attributes:
         title: the question in one line.
         arms: setup -> role; `candidate` and `rival` are the verdict's, `reading` another reading of the candidate.
-        controls: kinds of control (statistics.md).
+        controls: kinds of control, CONTROL_SETUPS.
     """
 
     title: str
@@ -90,7 +90,7 @@ PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
         "protocol": {"trials": 20, "split": "standard"},
     },
 }
-_DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own (interface.md)
+_DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own
 
 
 def profile_settings(name: str, pictures: Pictures) -> dict[str, dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers).
 Initial weights are drawn for each design apart, so that two formulations of one function start apart; only the controls
-`rerun`, `bit` and `exact` take the baseline's (statistics.md).
+`rerun`, `bit` and `exact` take the baseline's.
 """
 
 import dataclasses

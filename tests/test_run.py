@@ -106,6 +106,25 @@ def test_a_dry_run_tells_the_plan_and_what_is_done(study: Path, tmp_path: Path) 
     assert not new.exists()
 
 
+def test_a_grid_is_compared_with_a_baseline_that_is_run_into_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "grid"
+    run = ("run", "hybrid", "--profile", "smoke", "--out", str(folder))
+    assert dsresearch(*run, "--setup", "grouped", "design.groups=2").returncode == 0
+    assert "no baseline" in dsresearch("report", str(folder)).stdout
+    wider = dsresearch(*run, "--setup", "separable", "design.width=16")
+    assert wider.returncode == 0  # an arm of another name: a point of the grid too
+    assert dsresearch(*run, "--setup", "separable").returncode == 0
+    done = dsresearch("report", str(folder))
+    assert done.returncode == 0, done.stderr
+    table = {row["setup"]: row for row in rows(folder, "tables/comparisons.csv")}
+    wrong = {
+        arm: [int(row["test_wrong"]) for row in rows(folder) if row["arm"] == arm]
+        for arm in ("separable", "grouped:groups=2")
+    }
+    differences = [a - b for a, b in zip(wrong["grouped:groups=2"], wrong["separable"], strict=True)]
+    assert float(table["grouped:groups=2"]["mean_diff_pp"]) == pytest.approx(sum(differences) / len(differences))
+
+
 POISON = """
 import sys
 import jax.numpy as jnp

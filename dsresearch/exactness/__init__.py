@@ -17,18 +17,18 @@ __all__ = ["Pair", "classify", "document", "formulations", "main", "render", "sa
 
 
 def formulations() -> dict[str, Design]:
-    """What `verify` compares: the named setups and the points where science.md expects identities."""
+    """What `verify` compares: the named setups and the points where identities are expected."""
     none = {"activation": "none", "normalise": False}
+    s = {"activation": "relu", "normalise": True}
     channels = Design().widths[-1]  # as many groups as channels in every stage
     points = {
+        **{f"{name} with s": setup(name, **s) for name in ("separable", "separable_strict", "hybrid")},
         "separable q=9": setup("separable", multiplier=9),
         "inception_extreme without s": setup("inception_extreme", **none),
         "grouped G=C spatial_first": setup("grouped", groups=channels),
         "grouped G=C pointwise_first": setup("grouped", groups=channels, order="pointwise_first"),
         "grouped G=4 pointwise_first": setup("grouped", groups=4, order="pointwise_first"),
-        "grouped G=4 pointwise_first with s": setup(
-            "grouped", groups=4, order="pointwise_first", activation="relu", normalise=True
-        ),
+        "grouped G=4 pointwise_first with s": setup("grouped", groups=4, order="pointwise_first", **s),
     }
     return {**{name: setup(name) for name in SETUPS}, **points}
 

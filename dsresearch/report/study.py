@@ -107,7 +107,7 @@ class Study:
         profile = str(self.about["profile"])
         base = profile.removeprefix("custom (from ").removesuffix(")")
         matched = "" if match == "width" else f" --match {match}"
-        again = "" if base == profile else " (and the key=value settings of the study)"
+        again = "" if base == profile else " and the settings and --out that made this folder"
         run = f"dsresearch run {self.about['study']} --data {self.about['data']['name']} --profile {base}{matched}"
         return f"`{run}`{again}"
 

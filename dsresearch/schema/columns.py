@@ -1,4 +1,4 @@
-"""Columns of the study's files: their kinds, meaning and order (interface.md)."""
+"""Columns of the study's files: their kinds, meaning and order."""
 
 import math
 import re
