@@ -1,9 +1,8 @@
 """Parameters and multiply-adds in closed form, without building anything and without jax.
 
-Convention: `params` are trainable numbers (kernels, biases, BatchNorm scale and offset), `stats`
-BatchNorm's
-running mean and variance, `macs` the multiply-adds of convolution and dense kernels for one picture forward:
-sum of H' W' k k (C_in / G) C_out, without biases, BatchNorm, activations and pooling.
+Convention: `params` are trainable numbers (kernels, biases, BatchNorm scale and offset), `stats` BatchNorm's running
+mean and variance, `macs` the multiply-adds of convolution and dense kernels for one picture forward: the sum of
+H' W' k k (C_in / G) C_out, without biases, BatchNorm, activations and pooling.
 """
 
 from dataclasses import dataclass

@@ -33,7 +33,6 @@ class Progress:
         self.work = {cell.id: float(plan.cost(cell).macs * plan.images(cell)) for cell in cells}
         self.began = self.told = time.monotonic()
         self.on_terminal = out.isatty()
-        self.finished_before = self._finished()
         self.work_before = self._work_done([])
 
     def finished(self, cell: Cell) -> None:
