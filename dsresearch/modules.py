@@ -58,24 +58,26 @@ class BatchNorm(nn.Module):
 
     activation: str = "none"
 
-    @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
-        channels = (x.shape[-1],)
+        """Normalise [..., C] by its own statistics, or, in evaluation, by the running ones."""
+        affine = self.affine(operators.moments(x), x.size // x.shape[-1], train)
+        return operators.apply_affine(x, affine, self.activation)
+
+    @nn.compact
+    def affine(self, sums: operators.Moments, count: int, train: bool) -> operators.Affine:
+        """The map that normalises pictures whose `count` numbers a channel have these sums (evaluation reads none)."""
+        channels = sums.total.shape
         scale = self.param("scale", nn.initializers.ones, channels)
         offset = self.param("offset", nn.initializers.zeros, channels)
         mean = self.variable("stats", "mean", jnp.zeros, channels, scale.dtype)
         variance = self.variable("stats", "variance", jnp.ones, channels, scale.dtype)
         if not train:
-            gain = scale * jax.lax.rsqrt(variance.value + BN_EPSILON)
-            shift = offset - mean.value * gain
-            y = x.astype(gain.dtype) * gain.reshape((1,) * (x.ndim - 1) + channels)
-            y = y + shift.reshape((1,) * (x.ndim - 1) + channels)
-            return operators.activate(y, self.activation).astype(x.dtype)
-        y, batch_mean, batch_variance = operators.batch_norm(x, scale, offset, BN_EPSILON, self.activation)
+            return operators.standardise(mean.value, variance.value, scale, offset, BN_EPSILON)
+        batch_mean, batch_variance = operators.statistics(sums, count)
         if not self.is_initializing():
-            mean.value = BN_DECAY * mean.value + (1 - BN_DECAY) * batch_mean
-            variance.value = BN_DECAY * variance.value + (1 - BN_DECAY) * batch_variance
-        return y
+            mean.value = BN_DECAY * mean.value + (1 - BN_DECAY) * jax.lax.stop_gradient(batch_mean)
+            variance.value = BN_DECAY * variance.value + (1 - BN_DECAY) * jax.lax.stop_gradient(batch_variance)
+        return operators.standardise(batch_mean, batch_variance, scale, offset, BN_EPSILON)
 
 
 class Between(nn.Module):

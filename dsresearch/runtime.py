@@ -22,7 +22,7 @@ DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
 # in one known form (jax#39103: a product of a few rows, more than 32,768 long, squared and summed along them), which
 # this project does not use; tests/test_operators.py guards the forms that it does use.
-XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce"
+XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_passes=cse_barrier_expander"
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.
 _MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}

@@ -161,18 +161,51 @@ def test_trials_side_by_side_are_trials_one_after_another(groups: int) -> None:
     close(found, jax.tree.map(lambda *leaves: np.stack(leaves), *apart), 1e-12)
 
 
-@pytest.mark.parametrize("groups", [1, 2, 4])
-def test_no_convolution_op_reaches_the_cpu(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a loop XLA:CPU runs one tens of times slower than outside; elsewhere the library's serves wide groups."""
-    x, kernel = (jnp.asarray(array, jnp.float32) for array in drawn(fixed(groups=groups)))
+CANONICAL: dict[str, Any] = {
+    "batch_group_count": 1,
+    "feature_group_count": 1,
+    "lhs_dilation": (1, 1),
+    "dimension_numbers": lax.ConvDimensionNumbers((0, 3, 1, 2), (3, 2, 0, 1), (0, 3, 1, 2)),
+}
 
-    def program() -> str:
-        return str(jax.make_jaxpr(jax.grad(lambda x, k: ours(groups, 1, 1, "SAME")(x, k).sum(), (0, 1)))(x, kernel))
 
-    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    assert "conv_general_dilated" not in program()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert ("conv_general_dilated" in program()) == (groups < 4)
+def convolution_ops(jaxpr: Any) -> list[dict[str, Any]]:
+    """The parameters of every convolution op of a program and of the programs inside it."""
+    found = []
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            found.append(equation.params)
+        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
+            inner = getattr(inner, "jaxpr", inner)
+            found += convolution_ops(inner) if hasattr(inner, "eqns") else []
+    return found
+
+
+@pytest.mark.parametrize(
+    ("groups", "channels", "cpu", "gpu"),
+    [(1, 4, 3, 3), (2, 4, 3, 3), (4, 4, 0, 0), (4, 32, 0, 3), (4, 64, 6, 3), (2, 64, 6, 3)],
+)
+def test_the_algorithm_is_the_one_of_the_table(
+    groups: int, channels: int, cpu: int, gpu: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Convolution ops of a forward pass and both gradients: none where taps are meant; on the CPU all of the one form
+    that XLA runs fast inside a loop, too. Two groups of 32 channels are two products.
+    """
+    x, kernel = (jnp.asarray(a, jnp.float32) for a in drawn(fixed(groups=groups, channels=channels, outputs=channels)))
+
+    def ops(backend: str) -> list[dict[str, Any]]:
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        jax.clear_caches()
+
+        def loss(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return (ours(groups, 1, 1, "SAME")(x, kernel) ** 2).sum()
+
+        return convolution_ops(jax.make_jaxpr(jax.grad(loss, (0, 1)))(x, kernel).jaxpr)
+
+    found = ops("cpu")
+    assert len(found) == cpu
+    assert all(op[name] == value for op in found for name, value in CANONICAL.items())
+    assert len(ops("gpu")) == gpu
 
 
 def test_the_librarys_form_is_the_same_function(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -217,6 +250,16 @@ def test_products_are_plain_sums() -> None:
 # --- BatchNorm --------------------------------------------------------------------------------------------------
 
 
+def ours_batch_norm(activation: str) -> Callable[..., jax.Array]:
+    """Sums, map and activation, one after another."""
+
+    def run(x: jax.Array, scale: jax.Array, offset: jax.Array) -> jax.Array:
+        mean, variance = operators.statistics(operators.moments(x), x.size // x.shape[-1])
+        return operators.apply_affine(x, operators.standardise(mean, variance, scale, offset, 1e-5), activation)
+
+    return run
+
+
 def plain_batch_norm(activation: str) -> Callable[..., jax.Array]:
     """The definition, two-pass, for autodiff."""
 
@@ -238,27 +281,69 @@ def test_batch_norm_and_its_gradients_are_autodiffs(activation: str, shape: tupl
     cotangent = rng.standard_normal(shape)
 
     def both(*given: jax.Array) -> Any:
-        def written_out(*arguments: jax.Array) -> jax.Array:
-            return operators.batch_norm(*arguments, 1e-5, activation)[0]
-
-        return with_gradients(written_out)(*given), with_gradients(plain_batch_norm(activation))(*given)
+        return tuple(with_gradients(norm(activation))(*given) for norm in (ours_batch_norm, plain_batch_norm))
 
     found, wanted = in_float64(both, cotangent, x, scale, offset)
     close(found, wanted, 1e-10)
 
 
-def test_batch_norm_gives_the_batchs_statistics_and_no_gradient_through_them() -> None:
+def test_statistics_are_the_batchs_and_summed_in_float32() -> None:
     x = np.random.default_rng(0).standard_normal((4, 3, 2, 5)) * 3 + 1
-
-    def run(x: jax.Array) -> Any:
-        _, mean, variance = operators.batch_norm(x, jnp.ones(5, x.dtype), jnp.zeros(5, x.dtype), 1e-5, "relu")
-        return mean, variance, jax.grad(lambda x: operators.batch_norm(x, mean, mean, 1e-5, "none")[1].sum())(x)
-
-    mean, variance, gradient = in_float64(run, x)
+    mean, variance = in_float64(lambda x: operators.statistics(operators.moments(x), 24), x)
     close((mean, variance), (x.mean((0, 1, 2)), x.var((0, 1, 2))), 1e-12)
-    assert not gradient.any()
-    low = operators.batch_norm(jnp.asarray(x, jnp.bfloat16), jnp.ones(5), jnp.zeros(5), 1e-5, "relu")
-    assert [array.dtype for array in low] == [jnp.bfloat16, jnp.float32, jnp.float32]
+    low = jnp.asarray(x, jnp.bfloat16)
+    sums = operators.moments(low)
+    assert [array.dtype for array in sums] == [jnp.float32, jnp.float32]
+    affine = operators.standardise(*operators.statistics(sums, 24), jnp.ones(5), jnp.zeros(5), 1e-5)
+    assert operators.apply_affine(low, affine, "relu").dtype == jnp.bfloat16
+
+
+# --- blocks -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("backend", "batch", "kib", "blocks"),
+    [
+        ("cpu", 128, 128, 16),  # 8 pictures a block
+        ("cpu", 128, 4, 1),  # all of it fits
+        ("cpu", 500, 128, 100),  # 5 is the largest fitting divisor
+        ("cpu", 127, 128, 1),  # a prime: single pictures would be slower than none
+        ("cpu", 6, 4096, 6),  # a picture is larger than a block
+        ("gpu", 128, 128, 1),
+    ],
+)
+def test_blocks_fill_the_cache_and_divide_the_batch(backend: str, batch: int, kib: int, blocks: int) -> None:
+    assert operators.block_count(backend, batch, kib * 1024) == blocks
+
+
+@pytest.mark.parametrize("trials", [1, 2])
+def test_a_batch_in_blocks_is_the_batch(trials: int) -> None:
+    """Values, sums and all gradients, the sums' included, against the chain in one piece."""
+    rng = np.random.default_rng(0)
+    x, kernel, weights = (rng.standard_normal(s) for s in ((6, 5, 4, 3), (3, 3, 1, 3), (3, 2)))
+    y, sums = rng.standard_normal((6, 5, 4, 2)), rng.standard_normal((2, 2))
+
+    def chain(x: jax.Array, weights: Any) -> jax.Array:
+        return operators.pointwise(operators.spatial_conv(x, weights[0], groups=3), weights[1])
+
+    def run(size: int) -> Callable[..., Any]:
+        def summed(x: jax.Array, *weights: jax.Array) -> Any:
+            return operators.with_moments(chain, x, weights, size)
+
+        def plain(x: jax.Array, *weights: jax.Array) -> jax.Array:
+            return operators.in_blocks(chain, x, weights, size)
+
+        def both(*given: jax.Array) -> Any:
+            to_sums = operators.Moments(given[1][0], given[1][1])
+            return with_gradients(summed)((given[0], to_sums), *given[2:]), with_gradients(plain)(given[0], *given[2:])
+
+        return jax.vmap(both) if trials > 1 else both
+
+    arguments: tuple[Floats, ...] = (y, sums, x, kernel, weights)
+    if trials > 1:
+        arguments = tuple(np.stack([a, 2 * a]) for a in arguments)
+    found, wanted = (in_float64(run(size), *arguments) for size in (1 << 19, 1))
+    close(found, wanted, 1e-12)
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------
@@ -321,8 +406,7 @@ def test_sums_behind_a_product_are_right(pixels: int, channels: int, features: i
 
     def statistics(x: jax.Array, weights: jax.Array) -> Any:
         product = operators.pointwise(x, weights)
-        scale = jnp.ones(features, jnp.float32)
-        return operators.batch_norm(product, scale, scale, 1e-5, "none")[1:], (product * product).sum()
+        return operators.statistics(operators.moments(product), pixels), (product * product).sum()
 
     run = jax.jit(jax.vmap(statistics) if trials > 1 else statistics)
     found = run(*(jnp.asarray(a if trials > 1 else a[0], jnp.float32) for a in (x, weights)))

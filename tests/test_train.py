@@ -177,12 +177,17 @@ def test_bfloat16_is_for_activations_alone(pictures: Pictures) -> None:
     assert float(row.train_loss) != float(reference.train_loss)
 
 
-def test_no_convolution_op_is_left_in_the_cpu_program(pictures: Pictures) -> None:
-    """In a loop on the CPU it would be tens of times slower than what stands there now."""
+def test_every_convolution_op_of_the_cpu_program_is_of_the_fast_form(pictures: Pictures) -> None:
+    """Of another form XLA:CPU runs one in a loop tens of times slower than outside."""
     for arm in ("separable", "inception", "resnext"):
         one = program(arm)
-        lowered = one.run_epoch.lower(started(one), jnp.asarray(0), trial(), pictures)
-        assert "stablehlo.convolution" not in lowered.as_text(), arm
+        text = one.run_epoch.lower(started(one), jnp.asarray(0), trial(), pictures).as_text()
+        ops = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        assert bool(ops) == (arm == "inception"), arm  # elsewhere filters read few channels of a small network
+        for op in ops:
+            assert "[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]" in op
+            assert "batch_group_count = 1 : i64, feature_group_count = 1 : i64" in op
+            assert "lhs_dilate = [1, 1]" in op or "lhs_dilate" not in op
 
 
 def test_crops_come_from_the_padded_picture_and_half_are_mirrored() -> None:

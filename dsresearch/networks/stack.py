@@ -4,7 +4,11 @@ Nothing but the module differs between two setups: every module is followed by B
 maximum pooling (but the last), and channels double from stage to stage.
 """
 
+import math
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 from flax import linen as nn
 
 from dsresearch import operators
@@ -12,6 +16,13 @@ from dsresearch.design import Design
 from dsresearch.modules import BatchNorm, SeparableModule, he
 
 Array = jax.Array
+Tree = Any
+
+
+def cheap_to_repeat(design: Design) -> bool:
+    """Whether a module treats every picture alone, and its filters read few channels."""
+    one_channel = design.formulation in ("separable", "separable_strict", "hybrid", "bsconv_u", "bsconv_s")
+    return not design.normalise and (one_channel or (design.formulation == "grouped" and design.groups >= 4))
 
 
 class Stack(nn.Module):
@@ -23,16 +34,44 @@ class Stack(nn.Module):
     @nn.compact
     def __call__(self, x: Array, train: bool) -> Array:
         width = self.design.width
-        stem = self.param("stem", he(9 * x.shape[-1]), (3, 3, x.shape[-1], width))
-        x = BatchNorm("relu", name="stem_norm")(operators.spatial_conv(x, stem), train)
+        kernel = self.param("stem", he(9 * x.shape[-1]), (3, 3, x.shape[-1], width))
+        size = math.prod(x.shape[1:3]) * width * x.dtype.itemsize
+        z, sums = operators.with_moments(operators.spatial_conv, x, kernel, size)
+        norm = "stem_norm"
         for stage, features in enumerate(self.design.widths):
-            if stage:
-                x = operators.max_pool(x)
             for block in range(self.design.depth):
+                affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
                 name = f"stage{stage}_block{block}"
-                x = SeparableModule(self.design, features, name=name)(x, train)
-                x = BatchNorm("relu", name=f"{name}_norm")(x, train)
-        return self.head(x)
+                z, sums = self.segment(z, affine, train, name, features, pool=stage > 0 and block == 0)
+                norm = f"{name}_norm"
+        affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
+        return self.head(operators.apply_affine(z, affine, "relu"))
+
+    def segment(
+        self, z: Array, affine: operators.Affine, train: bool, name: str, features: int, pool: bool
+    ) -> tuple[Array, operators.Moments]:
+        """From one BatchNorm's map to the next one's sums: map, ReLU, pooling where a stage begins, one module.
+
+        Every picture passes alone, so the batch can pass in blocks; but not where a BatchNorm stands inside the module,
+        nor where the gradient would compute a dense convolution anew.
+        """
+        module = SeparableModule(self.design, features, name=name)
+
+        def enter(z: Array, affine: operators.Affine) -> Array:
+            x = operators.apply_affine(z, affine, "relu")
+            return operators.max_pool(x) if pool else x
+
+        if self.is_initializing() or not cheap_to_repeat(self.design):
+            y = module(enter(z, affine), train)
+            return y, operators.moments(y)
+        unbound = SeparableModule(self.design, features, parent=None)
+
+        def chain(z: Array, weights: Tree) -> Array:
+            affine, params = weights
+            return jnp.asarray(unbound.apply({"params": params}, enter(z, affine), train))
+
+        bytes_a_picture = math.prod(z.shape[1:]) * z.dtype.itemsize
+        return operators.with_moments(chain, z, (affine, module.variables["params"]), bytes_a_picture)
 
     def head(self, x: Array) -> Array:
         weights = self.param("head", he(2 * x.shape[-1]), (x.shape[-1], self.classes))
