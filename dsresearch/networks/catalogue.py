@@ -1,0 +1,33 @@
+"""Published networks by name: family, version, then the published point.
+
+A family's points stand in its own file as `POINTS`. A trailing `_W` gives a point another width, `mobilenet_v2_1.4`,
+published or not.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from dsresearch.design import InputError, nearest
+from dsresearch.networks import alexnet, darknet, mobilenet_v1, mobilenet_v2, quicknet, vgg
+from dsresearch.networks.vocabulary import Architecture
+
+FAMILIES = (alexnet, darknet, mobilenet_v1, mobilenet_v2, quicknet, vgg)
+POINTS: Mapping[str, Architecture] = {name: point for family in FAMILIES for name, point in family.POINTS.items()}
+
+
+def named(name: str, *, classes: int | None = None, image: int | None = None) -> Architecture:
+    """The architecture of a name, for other classes or pictures where given.
+
+    Raises:
+        InputError: no such name, or a width, class count or picture that is not allowed.
+    """
+    point, changes = POINTS.get(name), {}
+    if point is None:
+        base, _, width = name.rpartition("_")
+        if base in POINTS and re.fullmatch(r"\d+(\.\d+)?", width):
+            point, changes = POINTS[base], {"width": float(width) * POINTS[base].width}
+    if point is None:
+        raise InputError(f"name={name!r} is not a network{nearest(name, POINTS)}; `dsresearch cost --list` prints all")
+    given = {"classes": classes, "image": image}
+    return dataclasses.replace(point, **changes, **{key: value for key, value in given.items() if value is not None})
