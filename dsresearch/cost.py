@@ -172,7 +172,9 @@ class _Counter:
     ) -> _Shape:
         window, inputs = both(kernel), x.shape[-1]
         if inputs % groups or features % groups:
-            raise InputError(f"groups={groups} is not allowed: {name} has {inputs} input and {features} output channels")
+            raise InputError(
+                f"groups={groups} is not allowed: {name} has {inputs} input and {features} output channels"
+            )
         y = _slide(x, window, stride, padding, dilation).channels(features)
         weights = math.prod(window) * (inputs // groups) * features
         self.cost += Cost(weights + features * bias, 0, weights * y.pixels)
@@ -197,9 +199,7 @@ class _Counter:
     def max_pool(self, x: _Shape, window: int, stride: int, padding: Padding) -> _Shape:
         return _slide(x, both(window), stride, padding)
 
-    def avg_pool(
-        self, x: _Shape, window: int, stride: int, padding: Padding, *, count_padding: bool = False
-    ) -> _Shape:
+    def avg_pool(self, x: _Shape, window: int, stride: int, padding: Padding, *, count_padding: bool = False) -> _Shape:
         return _slide(x, both(window), stride, padding)
 
     def mean(self, x: _Shape) -> _Shape:

@@ -14,8 +14,10 @@ from dsresearch.networks.build import Network
 from dsresearch.networks.catalogue import POINTS, named
 from traced import traced
 
+
 def built(architecture) -> Cost:
     return traced(Network(architecture), (architecture.image, architecture.image), architecture.channels)
+
 
 @pytest.mark.parametrize("name", POINTS)
 def test_all(name):

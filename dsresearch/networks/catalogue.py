@@ -9,10 +9,48 @@ import re
 from collections.abc import Mapping
 
 from dsresearch.design import InputError, nearest
-from dsresearch.networks import alexnet, darknet, mobilenet_v1, mobilenet_v2, quicknet, vgg
+from dsresearch.networks import (
+    alexnet,
+    bn_inception,
+    bsconv,
+    darknet,
+    deeplab_v3plus,
+    efficientnet,
+    fractalnet,
+    inception_v1,
+    inception_v3,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    quicknet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    vgg,
+    xception,
+)
 from dsresearch.networks.vocabulary import Architecture
 
-FAMILIES = (alexnet, darknet, mobilenet_v1, mobilenet_v2, quicknet, vgg)
+FAMILIES = (
+    alexnet,
+    bn_inception,
+    bsconv,
+    darknet,
+    deeplab_v3plus,
+    efficientnet,
+    fractalnet,
+    inception_v1,
+    inception_v3,
+    mobilenet_v1,
+    mobilenet_v2,
+    mobilenet_v3,
+    quicknet,
+    resnet,
+    shufflenet_v1,
+    shufflenet_v2,
+    vgg,
+    xception,
+)
 POINTS: Mapping[str, Architecture] = {name: point for family in FAMILIES for name, point in family.POINTS.items()}
 
 

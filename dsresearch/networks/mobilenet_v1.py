@@ -10,11 +10,11 @@ SAME. BatchNorm's epsilon is 1e-3. Keras's `depth_multiplier` is the number of f
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dsresearch.networks.blocks import classify, conv_bn, depthwise_bn
-from dsresearch.networks.vocabulary import Architecture, Map, Words
+from dsresearch.networks.vocabulary import Architecture, Map, Padding, Words
 
-EPSILON = 1e-3
 # Features and stride of the 13 blocks, Table 1.
 BLOCKS = (
     (64, 1),
@@ -36,36 +36,37 @@ class MobileNetV1(Architecture):
         kind: `separable`; `conv`, a 3x3 convolution in the place of each (Table 4); `bsconv_u`, blueprint separable
             ones: the 1x1 first and nothing between (Haase and Amthor 2020, section 3.3).
         stem_stride: of the first convolution (1 for CIFAR).
-        normalise_input: BatchNorm on the picture (the BSConv authors' code).
-        relu: ReLU6 (Keras) or ReLU (PyTorch builds).
+        authors_of_bsconv: as in the code of the BSConv authors: BatchNorm on the picture, ReLU for ReLU6, padding 1 on
+            both sides, epsilon 1e-5.
     """
 
     blocks: tuple[tuple[int, int], ...] = BLOCKS
     kind: str = "separable"
     stem_stride: int = 2
-    normalise_input: bool = False
-    relu: str = "relu6"
+    authors_of_bsconv: bool = False
     dropout: float = 1e-3
 
     def __call__(self, net: Words, x: Map) -> Map:
-        if self.normalise_input:
+        if self.authors_of_bsconv:
             x = net.norm("input_bn", x, epsilon=1e-5)
-        x = conv_bn(net, "conv1", x, self.wide(32), 3, stride=self.stem_stride, act=self.relu, epsilon=EPSILON)
+        padding: Padding = 1 if self.authors_of_bsconv else "SAME"
+        x = conv_bn(net, "conv1", x, self.wide(32), 3, stride=self.stem_stride, padding=padding, **self._like())
         for i, (features, stride) in enumerate(self.blocks, 1):
             x = self._block(net, i, x, self.wide(features), stride)
         return classify(net, x, self.classes, dropout=self.dropout)
 
     def _block(self, net: Words, i: int, x: Map, features: int, stride: int) -> Map:
-        padding = (0, 1) if stride > 1 else "SAME"
+        padding: Padding = 1 if stride == 1 or self.authors_of_bsconv else (0, 1)
         if self.kind == "conv":
-            return conv_bn(
-                net, f"conv_{i}", x, features, 3, stride=stride, padding=padding, act=self.relu, epsilon=EPSILON
-            )
+            return conv_bn(net, f"conv_{i}", x, features, 3, stride=stride, padding=padding, **self._like())
         if self.kind == "bsconv_u":
             x = net.conv(f"conv_pw_{i}", x, features)
-            return depthwise_bn(net, f"conv_dw_{i}", x, stride=stride, padding=1, act=self.relu)
-        x = depthwise_bn(net, f"conv_dw_{i}", x, stride=stride, padding=padding, act=self.relu, epsilon=EPSILON)
-        return conv_bn(net, f"conv_pw_{i}", x, features, act=self.relu, epsilon=EPSILON)
+            return depthwise_bn(net, f"conv_dw_{i}", x, stride=stride, padding=padding, **self._like())
+        x = depthwise_bn(net, f"conv_dw_{i}", x, stride=stride, padding=padding, **self._like())
+        return conv_bn(net, f"conv_pw_{i}", x, features, **self._like())
+
+    def _like(self) -> dict[str, Any]:
+        return {"act": "relu", "epsilon": 1e-5} if self.authors_of_bsconv else {"act": "relu6", "epsilon": 1e-3}
 
 
 WIDTHS = (0.75, 0.5, 0.25)  # beside 1.0, Table 6
