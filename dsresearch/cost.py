@@ -111,15 +111,36 @@ def network(architecture: Architecture) -> Cost:
     Raises:
         InputError: the picture is too small for the strides, or a width leaves no channel.
     """
+    return sum((layer.cost for layer in layers(architecture)), start=Cost())
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer that holds weights, in the order of use.
+
+    Attributes:
+        name: under which its weights are found.
+        kind: `conv`, `dense`, `norm` or `prelu`.
+        output: height, width and channels, or features.
+    """
+
+    name: str
+    kind: str
+    output: tuple[int, ...]
+    cost: Cost
+
+
+def layers(architecture: Architecture) -> list[Layer]:
+    """The layers of a network, for one picture of its own size. Raises InputError as `network`."""
     side = architecture.image
     counter = _Counter()
     try:
         architecture(counter, _Shape((1, side, side, architecture.channels)))
-    except _TooSmall:
+    except _TooSmallError:
         raise InputError(
             f"image={side} is not allowed: too small for the strides, at least {smallest(architecture)} pixels"
         ) from None
-    return counter.cost
+    return counter.layers
 
 
 def smallest(architecture: Architecture) -> int:
@@ -127,13 +148,13 @@ def smallest(architecture: Architecture) -> int:
     for side in range(1, 4096):
         try:
             architecture(_Counter(), _Shape((1, side, side, architecture.channels)))
-        except _TooSmall:
+        except _TooSmallError:
             continue
         return side
     raise ValueError(f"no picture is large enough for {architecture}")
 
 
-class _TooSmall(Exception):
+class _TooSmallError(Exception):
     """A stride or window is larger than the map that it reads."""
 
 
@@ -152,10 +173,14 @@ class _Shape:
 
 
 class _Counter:
-    """Reads a network (`networks.vocabulary.Words`) as arithmetic over shapes, and adds up its cost."""
+    """Reads a network (`networks.vocabulary.Words`) as arithmetic over shapes, and lists what its layers cost."""
 
     def __init__(self) -> None:
-        self.cost = Cost()
+        self.layers: list[Layer] = []
+
+    def count(self, name: str, kind: str, output: _Shape, cost: Cost) -> _Shape:
+        self.layers.append(Layer(name, kind, output.shape[1:], cost))
+        return output
 
     def conv(
         self,
@@ -177,24 +202,20 @@ class _Counter:
             )
         y = _slide(x, window, stride, padding, dilation).channels(features)
         weights = math.prod(window) * (inputs // groups) * features
-        self.cost += Cost(weights + features * bias, 0, weights * y.pixels)
-        return y
+        return self.count(name, "conv", y, Cost(weights + features * bias, 0, weights * y.pixels))
 
     def dense(self, name: str, x: _Shape, features: int, *, bias: bool = True) -> _Shape:
         weights = x.shape[-1] * features
-        self.cost += Cost(weights + features * bias, 0, weights)
-        return x.channels(features)
+        return self.count(name, "dense", x.channels(features), Cost(weights + features * bias, 0, weights))
 
     def norm(self, name: str, x: _Shape, *, epsilon: float, scale: bool = True, act: str = "none") -> _Shape:
-        self.cost += Cost((1 + scale) * x.shape[-1], 2 * x.shape[-1])
-        return x
+        return self.count(name, "norm", x, Cost((1 + scale) * x.shape[-1], 2 * x.shape[-1]))
 
     def act(self, x: _Shape, activation: str) -> _Shape:
         return x
 
     def prelu(self, name: str, x: _Shape) -> _Shape:
-        self.cost += Cost(math.prod(x.shape[1:]))
-        return x
+        return self.count(name, "prelu", x, Cost(math.prod(x.shape[1:])))
 
     def max_pool(self, x: _Shape, window: int, stride: int, padding: Padding) -> _Shape:
         return _slide(x, both(window), stride, padding)
@@ -251,19 +272,19 @@ class _Counter:
         return like.channels(x.shape[-1])
 
     def auxiliary(self, head: Callable[[_Shape], _Shape], x: _Shape) -> None:
-        before = self.cost.macs
+        before = len(self.layers)
         head(x)
-        self.cost = replace(self.cost, macs=before)
+        self.layers[before:] = [replace(each, cost=replace(each.cost, macs=0)) for each in self.layers[before:]]
 
 
 def _slide(x: _Shape, window: tuple[int, int], stride: int, padding: Padding, dilation: int = 1) -> _Shape:
-    """The map of a window's positions. Raises _TooSmall where a stride finds a side smaller than itself."""
+    """The map of a window's positions. Raises _TooSmallError where a stride finds a side smaller than itself."""
     sides = []
     for n, k, (before, after) in zip(
         x.shape[1:3], window, pads(x.shape[1:3], window, stride, dilation, padding), strict=True
     ):
         span = (k - 1) * dilation + 1
         if n < stride or n + before + after < span:
-            raise _TooSmall
+            raise _TooSmallError
         sides.append((n + before + after - span) // stride + 1)
     return _Shape((x.shape[0], *sides, x.shape[-1]))

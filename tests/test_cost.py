@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from traced import traced
 
 from dsresearch import cost
 from dsresearch.design import ACTIVATIONS, FORMULATIONS, ORDERS, Design, InputError, setup
 from dsresearch.modules import SeparableModule
 from dsresearch.networks.stack import Stack
-from traced import traced
 
 
 @st.composite

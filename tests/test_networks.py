@@ -1,18 +1,12 @@
 """Networks by name: their counts against published ones, and what is built against the closed form."""
 
-import dataclasses
-
-import jax
-import jax.numpy as jnp
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from traced import traced
 
 from dsresearch import cost
 from dsresearch.cost import Cost
 from dsresearch.networks.build import Network
 from dsresearch.networks.catalogue import POINTS, named
-from traced import traced
 
 
 def built(architecture) -> Cost:

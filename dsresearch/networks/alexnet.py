@@ -74,6 +74,7 @@ class AlexNet(Architecture):
         return net.max_pool(x, 3, 2, "VALID")
 
 
+SOURCE = "Krizhevsky et al. 2012"
 POINTS: Mapping[str, Architecture] = {
     "alexnet": AlexNet(groups=2),
     "alexnet_plain": AlexNet(),

@@ -81,6 +81,7 @@ class BNInception(Architecture):
         return net.norm(f"{name}_bn", x, epsilon=1e-3 if self.slim else 1e-5, scale=not self.slim, act="relu")
 
 
+SOURCE = "Ioffe and Szegedy 2015"
 POINTS: Mapping[str, Architecture] = {
     "bn_inception": BNInception(),
     "bn_inception_slim": BNInception(slim=True),

@@ -54,18 +54,28 @@ FAMILIES = (
 POINTS: Mapping[str, Architecture] = {name: point for family in FAMILIES for name, point in family.POINTS.items()}
 
 
+def known(name: str) -> bool:
+    """Whether `named` knows a name."""
+    return _point(name) is not None
+
+
 def named(name: str, *, classes: int | None = None, image: int | None = None) -> Architecture:
     """The architecture of a name, for other classes or pictures where given.
 
     Raises:
         InputError: no such name, or a width, class count or picture that is not allowed.
     """
-    point, changes = POINTS.get(name), {}
-    if point is None:
-        base, _, width = name.rpartition("_")
-        if base in POINTS and re.fullmatch(r"\d+(\.\d+)?", width):
-            point, changes = POINTS[base], {"width": float(width) * POINTS[base].width}
+    point = _point(name)
     if point is None:
         raise InputError(f"name={name!r} is not a network{nearest(name, POINTS)}; `dsresearch cost --list` prints all")
     given = {"classes": classes, "image": image}
-    return dataclasses.replace(point, **changes, **{key: value for key, value in given.items() if value is not None})
+    return dataclasses.replace(point, **{key: value for key, value in given.items() if value is not None})
+
+
+def _point(name: str) -> Architecture | None:
+    if name in POINTS:
+        return POINTS[name]
+    base, _, width = name.rpartition("_")
+    if base not in POINTS or not re.fullmatch(r"\d+(\.\d+)?", width):
+        return None
+    return dataclasses.replace(POINTS[base], width=POINTS[base].width * float(width))

@@ -57,6 +57,7 @@ class Darknet(Architecture):
         return net.mean(net.act(x, self.head_act))
 
 
+SOURCE = "Redmon and Farhadi 2017"
 POINTS: Mapping[str, Architecture] = {
     "darknet19": Darknet(),
     "darknet19_separable": Darknet(separable=True),

@@ -143,6 +143,7 @@ class DeepLabV3Plus(Architecture):
         return x
 
 
+SOURCE = "Chen et al. 2018"
 POINTS: Mapping[str, Architecture] = {
     "deeplab_v3plus_xception65": DeepLabV3Plus(),
     "deeplab_v3plus_xception65_os8": DeepLabV3Plus(output_stride=8),

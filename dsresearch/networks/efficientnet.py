@@ -2,10 +2,10 @@
 
 Layers, after Keras's: `stem_conv`, `stem_conv_bn`; `block{i}{a..}_{expand,dw,project}`, each with `..._bn`, and
 `block{i}{a..}_se_{reduce,expand}` (Keras: `..._expand_conv`, `..._dwconv`, `..._project_conv` with `..._bn` for the
-convolution's suffix; squeeze and excitation's are 1x1 convolutions there); `top_conv`, `top_conv_bn`; `predictions`.
+convolution's; squeeze and excitation's are 1x1 convolutions there); `top_conv`, `top_conv_bn`; `predictions`.
 
 Keras's normalisation of the picture (7 numbers that are not trained) is no part of the network. Padding is SAME
-(torchvision: half the window on both sides). Epsilon is 1e-3. The picture's side is Keras's; torchvision's B2 takes 288.
+(torchvision: half the window on both sides). Epsilon is 1e-3. The picture's side is Keras's; torchvision's B2 has 288.
 """
 
 import math
@@ -76,6 +76,7 @@ class EfficientNet(Architecture):
         return classify(net, x, self.classes, dropout=self.dropout)
 
 
+SOURCE = "Tan and Le 2019"
 POINTS: Mapping[str, Architecture] = {
     f"efficientnet_b{i}": EfficientNet(width=width, depth=depth, image=image, dropout=dropout)
     for i, (width, depth, image, dropout) in enumerate(COEFFICIENTS)

@@ -1,7 +1,7 @@
 """FractalNet (Larsson et al. 2017), with the widths of the authors' script for CIFAR.
 
-A fractal of C columns is f_1 = convolution, f_{c+1} = (f_c after f_c) joined with a convolution (their Eq. 1); a join is the
-mean. A block ends in a pool in front of its last join. A convolution is followed by dropout, BatchNorm, ReLU.
+A fractal of C columns is f_1 = convolution, f_{c+1} = (f_c after f_c) joined with a convolution (their Eq. 1); a join
+is the mean. A block ends in a pool in front of its last join. A convolution is followed by dropout, BatchNorm, ReLU.
 
 Layers: `block{b}_col{c}_conv{i}` (`_dw`, `_pw`), `..._bn`, blocks, columns and convolutions from 1, column 1 the
 shallowest; `predictions`. Column c of C has 2^(c-1) convolutions a block.
@@ -59,13 +59,11 @@ class FractalNet(Architecture):
         return heads[0]
 
     def _convolution(self, net: Words, name: str, x: Map, features: int, dropout: float) -> Map:
-        if self.separable:
-            x = separable(net, name, x, features)
-        else:
-            x = net.conv(name, x, features, 3)
+        x = separable(net, name, x, features) if self.separable else net.conv(name, x, features, 3)
         return net.norm(f"{name}_bn", net.dropout(x, dropout), epsilon=1e-5, act="relu")
 
 
+SOURCE = "Larsson et al. 2017"
 POINTS: Mapping[str, Architecture] = {
     "fractalnet": FractalNet(),
     "fractalnet_separable": FractalNet(separable=True),

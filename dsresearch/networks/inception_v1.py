@@ -97,6 +97,7 @@ class InceptionV1(Architecture):
         return net.norm(f"{name}_bn", x, epsilon=1e-3, act="relu") if self.torchvision else net.act(x, "relu")
 
 
+SOURCE = "Szegedy et al. 2015"
 POINTS: Mapping[str, Architecture] = {
     "inception_v1": InceptionV1(),
     "inception_v1_aux": InceptionV1(auxiliary=True),

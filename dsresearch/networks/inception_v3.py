@@ -93,8 +93,11 @@ class InceptionV3(Architecture):
         )
 
     def _module_17(self, net: Words, name: str, x: Map, inner: int, first: int) -> Map:
-        double = [("double_1", first, 1), ("double_2", inner, (7, 1)), ("double_3", inner, (1, 7))]
-        double += [("double_4", inner, (7, 1)), ("double_5", 192, (1, 7))]
+        double: Branch = [
+            ("double_1", first, 1),
+            *(("double_2", inner, (7, 1)), ("double_3", inner, (1, 7))),
+            *(("double_4", inner, (7, 1)), ("double_5", 192, (1, 7))),
+        ]
         return net.concat(
             [
                 self._branch(net, name, x, [("1x1", 192, 1)]),
@@ -152,6 +155,7 @@ class InceptionV3(Architecture):
         return net.norm(f"{name}_bn", x, epsilon=1e-3, scale=self.scale, act="relu")
 
 
+SOURCE = "Szegedy et al. 2016"
 POINTS: Mapping[str, Architecture] = {
     "inception_v3": InceptionV3(),
     "inception_v3_2016": InceptionV3(pools=(32, 32, 32), last_double=160, bias_relu_norm=True, scale=True),

@@ -1,11 +1,12 @@
 """MobileNet V1 (Howard et al. 2017, Table 1), as in Keras.
 
 Layers, Keras's names: `conv1`, `conv_dw_{i}`, `conv_pw_{i}` for i from 1 to 13, each with `..._bn`; `predictions`
-(Keras: the 1x1 convolution `conv_preds`). The "Conv MobileNet" of Table 4 has `conv_{i}`, the blueprint one `conv_pw_{i}`
-before `conv_dw_{i}`.
+(Keras: the 1x1 convolution `conv_preds`). The "Conv MobileNet" of Table 4 has `conv_{i}`, the blueprint one
+`conv_pw_{i}` before `conv_dw_{i}`.
 
-Padding: Keras pads (0, 1) in front of every strided depthwise convolution, whatever the side; on odd sides that is not
-SAME. BatchNorm's epsilon is 1e-3. Keras's `depth_multiplier` is the number of filters a channel; TF-slim's is the width.
+Padding: Keras pads (0, 1) in front of every strided depthwise convolution, whatever the side; on odd sides that is
+not SAME. BatchNorm's epsilon is 1e-3. Keras's `depth_multiplier` is the number of filters a channel, TF-slim's the
+width.
 """
 
 from collections.abc import Mapping
@@ -70,6 +71,7 @@ class MobileNetV1(Architecture):
 
 
 WIDTHS = (0.75, 0.5, 0.25)  # beside 1.0, Table 6
+SOURCE = "Howard et al. 2017"
 POINTS: Mapping[str, Architecture] = {
     "mobilenet_v1": MobileNetV1(),
     **{f"mobilenet_v1_{width:g}": MobileNetV1(width=width) for width in WIDTHS},

@@ -63,6 +63,7 @@ class MobileNetV2(Architecture):
 
 
 WIDTHS = (0.35, 0.5, 0.75, 1.3, 1.4)  # beside 1.0
+SOURCE = "Sandler et al. 2018"
 POINTS: Mapping[str, Architecture] = {
     "mobilenet_v2": MobileNetV2(),
     **{f"mobilenet_v2_{width:g}": MobileNetV2(width=width) for width in WIDTHS},

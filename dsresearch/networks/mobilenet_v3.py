@@ -1,8 +1,8 @@
 """MobileNet V3 Large and Small (Howard et al. 2019, Tables 1 and 2), as in Keras.
 
 Layers: `conv`; `block_{i}_{expand,dw,project}`, each with `..._bn`, `block_{i}_se_{reduce,expand}`; `conv_1`,
-`conv_1_bn`; `conv_2` with bias and without BatchNorm; `predictions`. Keras calls them `expanded_conv_{i}_...` (block 0:
-`expanded_conv_...`), `..._depthwise`, `..._squeeze_excite_conv`, `..._squeeze_excite_conv_1`, `logits`.
+`conv_1_bn`; `conv_2` with bias and without BatchNorm; `predictions`. Keras calls them `expanded_conv_{i}_...`
+(block 0: `expanded_conv_...`), `..._depthwise`, `..._squeeze_excite_conv`, `..._squeeze_excite_conv_1`, `logits`.
 
 Padding is SAME; epsilon is 1e-3. Of the two "Small" in circulation this is the paper's, not TF-slim's first one (2.9 M).
 """
@@ -86,6 +86,7 @@ class MobileNetV3(Architecture):
         return net.dense("predictions", net.dropout(x, self.dropout), self.classes)
 
 
+SOURCE = "Howard et al. 2019"
 POINTS: Mapping[str, Architecture] = {
     "mobilenet_v3_large": MobileNetV3(),
     "mobilenet_v3_large_0.75": MobileNetV3(width=0.75),

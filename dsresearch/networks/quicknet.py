@@ -43,4 +43,5 @@ class QuickNet(Architecture):
         return net.mean(net.conv("head", net.dropout(x, self.dropout), self.classes, bias=True))
 
 
+SOURCE = "Ghosh 2017b"
 POINTS: Mapping[str, Architecture] = {"quicknet": QuickNet()}

@@ -18,6 +18,9 @@ from dsresearch.networks.blocks import bsconv_s, bsconv_u, classify
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
 
+Shapes = list[tuple[int, int, int, int]]  # features, kernel, stride, groups of a unit's convolutions
+
+
 @dataclass(frozen=True, kw_only=True)
 class ResNet(Architecture):
     """Stages of residual units; each stage after the first halves the map and doubles the channels.
@@ -75,7 +78,7 @@ class ResNet(Architecture):
         project = x.shape[-1] != features or stride > 1
         return (self._unit_before if self.before else self._unit_behind)(net, name, x, shapes, project)
 
-    def _unit_behind(self, net: Words, name: str, x: Map, shapes: list[tuple[int, ...]], project: bool) -> Map:
+    def _unit_behind(self, net: Words, name: str, x: Map, shapes: Shapes, project: bool) -> Map:
         y = x
         for i, (features, kernel, stride, groups) in enumerate(shapes, 1):
             y = self._conv(net, f"{name}_{i}", y, features, kernel, stride, groups)
@@ -85,7 +88,7 @@ class ResNet(Architecture):
             x = self._norm(net, f"{name}_shortcut", x, "none")
         return net.act(net.add(x, y), "relu")
 
-    def _unit_before(self, net: Words, name: str, x: Map, shapes: list[tuple[int, ...]], project: bool) -> Map:
+    def _unit_before(self, net: Words, name: str, x: Map, shapes: Shapes, project: bool) -> Map:
         y = self._norm(net, f"{name}_1", x)
         if project:
             x = self._conv(net, f"{name}_shortcut", y, shapes[-1][0], 1, _stride(shapes))
@@ -105,7 +108,7 @@ class ResNet(Architecture):
         return net.conv(name, x, features, kernel, stride=stride, groups=groups, padding=kernel // 2, bias=self.keras)
 
 
-def _stride(shapes: list[tuple[int, ...]]) -> int:
+def _stride(shapes: Shapes) -> int:
     return max(stride for _, _, stride, _ in shapes)
 
 
@@ -127,6 +130,7 @@ RESNEXT_29 = ((8, 64), (16, 64), (32, 4))
 # pytorchcv's series at constant width, cardinality times path width = 64 and 128.
 RESNEXT_20 = tuple((c, 64 // c) for c in (1, 2, 4, 8, 16, 32, 64)) + tuple((c, 128 // c) for c in (2, 4, 8, 16, 32, 64))
 
+SOURCE = "He et al. 2016, Xie et al. 2017"
 POINTS: Mapping[str, Architecture] = {
     "resnet18": ResNet(depths=(2, 2, 2, 2), features=64, inner=0),
     "resnet34": ResNet(depths=(3, 4, 6, 3), features=64, inner=0),

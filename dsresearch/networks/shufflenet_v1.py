@@ -54,6 +54,7 @@ class ShuffleNetV1(Architecture):
         return net.act(net.add(x, y), "relu")
 
 
+SOURCE = "Zhang et al. 2018"
 POINTS: Mapping[str, Architecture] = {
     "shufflenet_v1": ShuffleNetV1(),
     **{f"shufflenet_v1_g{groups}": ShuffleNetV1(groups=groups) for groups in FEATURES},

@@ -72,6 +72,7 @@ class ShuffleNetV2(Architecture):
         return conv_bn(net, f"{name}_main_2", x, features)
 
 
+SOURCE = "Ma et al. 2018"
 POINTS: Mapping[str, Architecture] = {
     "shufflenet_v2": ShuffleNetV2(),
     **{

@@ -48,13 +48,11 @@ class VGG(Architecture):
         return net.dense("predictions", x, self.classes)
 
     def _layer(self, net: Words, name: str, x: Map, features: int) -> Map:
-        if self.separable:
-            x = separable(net, name, x, features)
-        else:
-            x = net.conv(name, x, features, 3, bias=True)
+        x = separable(net, name, x, features) if self.separable else net.conv(name, x, features, 3, bias=True)
         return net.norm(f"{name}_bn", x, epsilon=1e-5, act="relu") if self.normalise else net.act(x, "relu")
 
 
+SOURCE = "Simonyan and Zisserman 2015"
 POINTS: Mapping[str, Architecture] = {
     **{name: VGG(depths=depths) for name, depths in DEPTHS.items()},
     **{f"{name}_bn": VGG(depths=depths, normalise=True) for name, depths in DEPTHS.items()},

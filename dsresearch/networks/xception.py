@@ -82,6 +82,7 @@ class Xception(Architecture):
         return net.norm(f"{name}_bn", x, epsilon=EPSILON)
 
 
+SOURCE = "Chollet 2017"
 POINTS: Mapping[str, Architecture] = {
     "xception": Xception(),
     "xception_fc": Xception(hidden=4096),
