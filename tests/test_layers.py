@@ -195,7 +195,7 @@ def test_resizing_is_pytorchs_with_corners_aligned(height: int, width: int) -> N
 def deformable_sum(x: Any, kernel: Any, offsets: Any, mask: Any, groups: int, **geometry: int) -> np.ndarray:
     """Zhu et al. 2019, Eq. 1: every sample is a sum over all pixels, weighted by the two hats of bilinear sampling."""
     stride, padding, dilation = (geometry[word] for word in ("stride", "padding", "dilation"))
-    n, height, width, channels = x.shape
+    _, height, width, channels = x.shape
     rows, columns, inputs, outputs = kernel.shape
     parts = offsets.shape[-1] // (2 * rows * columns)
     y = np.zeros((*offsets.shape[:3], outputs))

@@ -67,8 +67,8 @@ HOUSE = {
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),
     "cli": Room(
-        "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness statistics "
-        "report"
+        "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness "
+        "statistics report"
     ),
     "__main__": Room("cli"),
 }

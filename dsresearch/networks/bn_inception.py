@@ -63,7 +63,7 @@ class BNInception(Architecture):
             self._conv(net, f"{name}_double_2", twice, double, 3, stride),
         ]
         if not direct:
-            return net.concat([*spatial, self._pool(net, x)])
+            return net.concat([*spatial, net.max_pool(x, 3, 2, "SAME")])  # CEIL on even sides, and agrees on odd ones
         pooled = net.max_pool(x, 3, 1, 1) if last else net.avg_pool(x, 3, 1, 1, count_padding=not self.slim)
         projected = self._conv(net, f"{name}_pool", pooled, projection)
         return net.concat([self._conv(net, f"{name}_1x1", x, direct), *spatial, projected])

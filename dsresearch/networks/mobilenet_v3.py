@@ -4,7 +4,7 @@ Layers: `conv`; `block_{i}_{expand,dw,project}`, each with `..._bn`, `block_{i}_
 `conv_1_bn`; `conv_2` with bias and without BatchNorm; `predictions`. Keras calls them `expanded_conv_{i}_...`
 (block 0: `expanded_conv_...`), `..._depthwise`, `..._squeeze_excite_conv`, `..._squeeze_excite_conv_1`, `logits`.
 
-Padding is SAME; epsilon is 1e-3. Of the two "Small" in circulation this is the paper's, not TF-slim's first one (2.9 M).
+Padding is SAME; epsilon is 1e-3. Of the two "Small" in circulation this is the paper's, not TF-slim's first (2.9 M).
 """
 
 from collections.abc import Mapping

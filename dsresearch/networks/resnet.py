@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from dsresearch.networks.blocks import bsconv_s, bsconv_u, classify
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
-
 Shapes = list[tuple[int, int, int, int]]  # features, kernel, stride, groups of a unit's convolutions
 
 

@@ -274,7 +274,7 @@ PRINTED: Mapping[str, Printed] = {
     "shufflenet_v1_g3": Printed("Zhang et al. 2018, Table 2", macs="137 M"),
     "shufflenet_v1_g4": Printed("Zhang et al. 2018, Table 2", macs="133 M", note="within 1.1 %"),
     "shufflenet_v1_g8": Printed("Zhang et al. 2018, Table 2", macs="137 M", note="within 1 %"),
-    "shufflenet_v2_0.5_official": Printed("Ma et al. 2018, Table 8", params="1.4 M", macs="41 M"),
+    "shufflenet_v2_0.5_official": Printed("Ma et al. 2018, Table 8", params="1.4 M", macs="41 M", note="40.5 M"),
     "shufflenet_v2_1.0_official": Printed("Ma et al. 2018, Table 8", params="2.3 M", macs="146 M"),
     "shufflenet_v2_1.5_official": Printed("Ma et al. 2018, Table 8", params="3.5 M", macs="299 M"),
     "shufflenet_v2_2.0_official": Printed("Ma et al. 2018, Table 8", params="7.4 M", macs="591 M"),
