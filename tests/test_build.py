@@ -21,8 +21,8 @@ from dsresearch.networks.quicknet import QuickNet
 from dsresearch.networks.resnet import ResNet
 from dsresearch.networks.vocabulary import Architecture
 
-SMALL: Architecture = FractalNet(columns=2, features=(4, 8), dropouts=(0.0, 0.5), image=8)
-STEM = {"classes": 3, "image": 32, "width": 0.1}
+SMALL = FractalNet(columns=2, features=(4, 8), dropouts=(0.0, 0.5), image=8)
+STEM: dict[str, Any] = {"classes": 3, "image": 32, "width": 0.1}
 
 
 def drawn(architecture: Architecture, seed: int = 0) -> dict[str, Any]:
