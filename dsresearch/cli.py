@@ -123,8 +123,22 @@ def _build() -> argparse.ArgumentParser:
     verify.set_defaults(command=_verify)
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
 
+    _add_cost(commands)
     _add_data(commands)
     return parser
+
+
+def _add_cost(commands: Any) -> None:
+    about = "parameters and multiply-adds of a network or a module, from closed forms"
+    cost = commands.add_parser("cost", help=about)
+    cost.set_defaults(command=_cost)
+    cost.add_argument("name", nargs="?", metavar="NAME", help="a network (`--list`) or a setup's module")
+    cost.add_argument("--classes", type=int, metavar="N", help="outputs of a network (default: as published)")
+    cost.add_argument("--image", type=int, metavar="PX", help="side of the picture, or of a module's map")
+    cost.add_argument("--channels", metavar="M[,N]", help="inputs and outputs of a module (default: 512)")
+    cost.add_argument("--json", action="store_true", help="print it as JSON")
+    cost.add_argument("--list", action="store_true", help="print all names with their costs")
+    cost.add_argument("--tables", type=Path, metavar="DIR", help="write the pages of networks and references there")
 
 
 def _add_data(commands: Any) -> None:
@@ -195,6 +209,23 @@ def _verify(words: argparse.Namespace) -> int:
     from dsresearch import exactness
 
     return exactness.main(words.json)
+
+
+def _cost(words: argparse.Namespace) -> int:
+    from dsresearch import cost_tables
+
+    if words.tables:
+        print("\n".join(map(str, cost_tables.write(words.tables))))
+        return DONE
+    cost_tables.main(
+        words.name,
+        classes=words.classes,
+        image=words.image,
+        channels=words.channels,
+        as_json=words.json,
+        listing=words.list,
+    )
+    return DONE
 
 
 def _worker(words: Sequence[str]) -> int:

@@ -36,9 +36,11 @@ HOUSE = {
     "design": Room(),
     "operators": Room("", "jax numpy", "jax"),
     "modules": Room("design operators", "jax flax", "jax flax"),
-    "networks": Room("design operators modules", "jax flax", "jax flax"),
+    "networks": Room("design operators modules", "jax flax numpy", "jax flax"),
     "transport": Room("design operators modules", "jax flax numpy", "jax flax"),
-    "cost": Room("design"),
+    "cost": Room("design networks"),
+    "references": Room(),
+    "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
     "train": Room("design modules networks", "jax flax optax numpy", "jax flax optax"),
@@ -65,7 +67,8 @@ HOUSE = {
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),
     "cli": Room(
-        "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report"
+        "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness "
+        "statistics report"
     ),
     "__main__": Room("cli"),
 }

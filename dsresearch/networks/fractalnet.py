@@ -1,0 +1,71 @@
+"""FractalNet (Larsson et al. 2017), with the widths of the authors' script for CIFAR.
+
+A fractal of C columns is f_1 = convolution, f_{c+1} = (f_c after f_c) joined with a convolution (their Eq. 1); a join
+is the mean. A block ends in a pool in front of its last join. A convolution is followed by dropout, BatchNorm, ReLU.
+
+Layers: `block{b}_col{c}_conv{i}` (`_dw`, `_pw`), `..._bn`, blocks, columns and convolutions from 1, column 1 the
+shallowest; `predictions`. Column c of C has 2^(c-1) convolutions a block.
+
+In the script a convolution has a bias and Caffe's BatchNorm no weights; here BatchNorm has scale and offset and the
+convolution no bias.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from dsresearch.networks.blocks import separable
+from dsresearch.networks.vocabulary import Architecture, Map, Words
+
+
+@dataclass(frozen=True, kw_only=True)
+class FractalNet(Architecture):
+    """Blocks of C columns, a global mean, one layer; pictures of 32 pixels come down to one.
+
+    Attributes:
+        columns: C; the depth is blocks times 2^(C-1).
+        features: channels of each block.
+        dropouts: rate behind each convolution of a block.
+        drop_path: rate at which a join leaves out a column (local drop-path; the authors' global kind is not here).
+        separable: every convolution is a depthwise separable one (hybrid paper, Figure 5).
+    """
+
+    classes: int = 10
+    image: int = 32
+    columns: int = 3
+    features: tuple[int, ...] = (64, 128, 256, 512, 512)
+    dropouts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)
+    drop_path: float = 0.15
+    separable: bool = False
+
+    def __call__(self, net: Words, x: Map) -> Map:
+        for block, (features, dropout) in enumerate(zip(self.features, self.dropouts, strict=True), 1):
+            x = self._block(net, f"block{block}", x, self.wide(features), dropout)
+        return net.dense("predictions", net.mean(x), self.classes)
+
+    def _block(self, net: Words, block: str, x: Map, features: int, dropout: float) -> Map:
+        heads = [x] * self.columns  # what each column has come to, the shallowest first
+        steps = 2 ** (self.columns - 1)
+        for step in range(1, steps + 1):
+            ready = [c for c in range(self.columns) if step % 2 ** (self.columns - 1 - c) == 0]
+            for c in ready:
+                number = step // 2 ** (self.columns - 1 - c)
+                heads[c] = self._convolution(net, f"{block}_col{c + 1}_conv{number}", heads[c], features, dropout)
+                if step == steps:
+                    heads[c] = net.max_pool(heads[c], 2, 2, "VALID")
+            if len(ready) > 1:
+                joined = net.join([heads[c] for c in ready], self.drop_path)
+                for c in ready:
+                    heads[c] = joined
+        return heads[0]
+
+    def _convolution(self, net: Words, name: str, x: Map, features: int, dropout: float) -> Map:
+        x = separable(net, name, x, features) if self.separable else net.conv(name, x, features, 3)
+        return net.norm(f"{name}_bn", net.dropout(x, dropout), epsilon=1e-5, act="relu")
+
+
+SOURCE = "Larsson et al. 2017"
+POINTS: Mapping[str, Architecture] = {
+    "fractalnet": FractalNet(),
+    "fractalnet_separable": FractalNet(separable=True),
+    "fractalnet_4": FractalNet(columns=4),
+}

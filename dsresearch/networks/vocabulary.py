@@ -1,0 +1,184 @@
+"""The words that a network is written in.
+
+An architecture is written once, as a function of feature maps over these words; three readers give them a meaning:
+`networks.build` makes the Flax network, `cost` counts in closed form without jax, and anyone may print a layer list.
+A feature map is whatever the reader works on; its `shape` is (pictures, height, width, channels), or (pictures,
+features) behind `mean` and `flatten`.
+
+The first argument of a word that holds weights is the layer's name, and the layer's weights are found under it:
+`{"params": {name: {"kernel", "bias"}}}` for `conv` and `dense`, `{"scale", "offset"}` for `norm` (with `{"mean",
+"variance"}` in `stats`), `{"slope"}` for `prelu`. There is one level of names, so that weights are moved from another
+implementation by a table of names.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from dsresearch.design import InputError
+
+Map = Any  # an array, or a shape
+
+# SAME and VALID are TensorFlow's: at stride 2, SAME pads an even side by (0, 1). A whole number p is PyTorch's
+# padding=p, (p, p) on both sides: another function on even sides. A pair is (before, after) on both axes. CEIL is
+# Caffe's and PyTorch's ceil_mode: behind alone, as much as lets the windows reach the last pixel.
+Padding = str | int | tuple[int, int]
+Window = int | tuple[int, int]  # height and width
+
+
+class Words(Protocol):
+    """What a reader of networks understands. Convolutions are correlations; there is no bias unless asked for."""
+
+    def conv(
+        self,
+        name: str,
+        x: Map,
+        features: int,
+        kernel: Window = 1,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        dilation: int = 1,
+        padding: Padding = "SAME",
+        bias: bool = False,
+    ) -> Map:
+        """A convolution; output j reads the input channels of group j // (features / groups)."""
+
+    def dense(self, name: str, x: Map, features: int, *, bias: bool = True) -> Map:
+        """A fully connected layer on [N, C]."""
+
+    def norm(self, name: str, x: Map, *, epsilon: float, scale: bool = True, act: str = "none") -> Map:
+        """BatchNorm, with or without a trained scale, and an activation behind it."""
+
+    def act(self, x: Map, activation: str) -> Map:
+        """relu, relu6, leaky (slope 0.1), elu, swish, hard_swish, sigmoid, hard_sigmoid, or none."""
+
+    def prelu(self, name: str, x: Map) -> Map:
+        """ReLU with a trained slope for every element of a picture (Keras's default)."""
+
+    def max_pool(self, x: Map, window: int, stride: int, padding: Padding) -> Map:
+        """Maximum over windows; padding never wins."""
+
+    def avg_pool(self, x: Map, window: int, stride: int, padding: Padding, *, count_padding: bool = False) -> Map:
+        """Mean over windows; padded zeros are counted as pixels (PyTorch's default) or not (TensorFlow's)."""
+
+    def mean(self, x: Map) -> Map:
+        """Global average pooling, [N, H, W, C] to [N, C]."""
+
+    def flatten(self, x: Map) -> Map:
+        """[N, H, W, C] to [N, H W C], channels fastest."""
+
+    def concat(self, maps: Sequence[Map]) -> Map:
+        """Side by side along the channels."""
+
+    def split(self, x: Map, channels: int) -> tuple[Map, Map]:
+        """The first channels, and the rest."""
+
+    def shuffle(self, x: Map, groups: int) -> Map:
+        """Channel shuffle: output j g + i is input i n + j, n channels a group (Zhang et al. 2018, Fig. 1c)."""
+
+    def add(self, x: Map, y: Map) -> Map:
+        """The sum of two maps of one shape."""
+
+    def pad_channels(self, x: Map, channels: int) -> Map:
+        """Zero channels behind, up to so many."""
+
+    def gate(self, x: Map, weights: Map) -> Map:
+        """Channels times the weights [N, C] of squeeze and excitation."""
+
+    def join(self, columns: Sequence[Map], drop: float) -> Map:
+        """The mean of FractalNet's columns; in training each is left out with that probability, never all."""
+
+    def drop_path(self, x: Map, rate: float) -> Map:
+        """Stochastic depth: in training the whole map of a picture is zero with probability `rate`, else scaled."""
+
+    def dropout(self, x: Map, rate: float) -> Map:
+        """Dropout of single features, in training."""
+
+    def lrn(self, x: Map, *, size: int, alpha: float, beta: float, k: float) -> Map:
+        """x / (k + alpha / size * sum of squares over `size` neighbouring channels)^beta (Krizhevsky 2012, 3.3)."""
+
+    def spread(self, x: Map, like: Map) -> Map:
+        """[N, C] at every pixel of a map as large as another."""
+
+    def resize(self, x: Map, like: Map) -> Map:
+        """Bilinear interpolation, corners aligned, to the height and width of another map."""
+
+    def auxiliary(self, head: Callable[[Map], Map], x: Map) -> None:
+        """A classifier beside the network, for training: it counts as parameters and not as multiply-adds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """What every family has. A family adds its own fields, defaults included, and says `__call__`.
+
+    Attributes:
+        classes: outputs of the last layer.
+        image: side of the picture in pixels, for which the cost is counted; a built network takes any other.
+        channels: of the picture.
+        width: factor on the number of channels of every layer.
+    """
+
+    classes: int = 1000
+    image: int = 224
+    channels: int = 3
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in ("classes", "image", "channels"):
+            if not (isinstance(getattr(self, field), int) and getattr(self, field) >= 1):
+                raise InputError(f"{field}={getattr(self, field)!r} is not allowed: a whole number from 1")
+        if not (math.isfinite(self.width) and self.width > 0):
+            raise InputError(f"width={self.width!r} is not allowed: a number above 0")
+
+    def __call__(self, net: Words, x: Map) -> Map:
+        """Logits [N, classes], or [N, H, W, classes] where every pixel has a class."""
+        raise NotImplementedError
+
+    def wide(self, channels: int) -> int:
+        """`channels` times the width factor, rounded down. Raises InputError where none are left."""
+        scaled = int(channels * self.width)
+        if scaled < 1:
+            raise InputError(
+                f"width={self.width:g} is not allowed: it leaves no channel of {channels}, "
+                f"at least {1 / channels:g} is needed"
+            )
+        return scaled
+
+    def wide_by(self, channels: float, divisor: int = 8) -> int:
+        """`channels` times the width factor, to a multiple of `divisor` (`round_channels`)."""
+        return round_channels(channels * self.width, divisor)
+
+
+def round_channels(channels: float, divisor: int = 8) -> int:
+    """The nearest multiple of `divisor`, at least one, never more than 10 % below (MobileNet V2's published code)."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def pads(size: Sequence[int], window: Sequence[int], stride: int, dilation: int, padding: Padding) -> list[list[int]]:
+    """Padding before and after, for height and width.
+
+    Raises:
+        ValueError: a padding that is not a word of this vocabulary.
+    """
+    if padding == "VALID":
+        return [[0, 0], [0, 0]]
+    if isinstance(padding, int):
+        return [[padding, padding], [padding, padding]]
+    if isinstance(padding, tuple):
+        return [list(padding), list(padding)]
+    spans = [(k - 1) * dilation + 1 for k in window]
+    if padding == "CEIL":
+        steps = [-(-(n - span) // stride) for n, span in zip(size, spans, strict=True)]
+        return [[0, max(step * stride + span - n, 0)] for step, n, span in zip(steps, size, spans, strict=True)]
+    if padding != "SAME":
+        raise ValueError(f"padding {padding!r} is none of SAME, VALID, CEIL, a whole number, (before, after)")
+    totals = [max((-(-n // stride) - 1) * stride + span - n, 0) for n, span in zip(size, spans, strict=True)]
+    return [[total // 2, total - total // 2] for total in totals]
+
+
+def both(window: Window) -> tuple[int, int]:
+    """Height and width of a window."""
+    return (window, window) if isinstance(window, int) else window
