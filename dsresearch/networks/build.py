@@ -136,18 +136,18 @@ class Norm(nn.Module):
         scale = self.param("scale", nn.initializers.ones, channels) if self.scaled else jnp.ones(channels, offset.dtype)
         mean = self.variable("stats", "mean", jnp.zeros, channels, offset.dtype)
         variance = self.variable("stats", "variance", jnp.ones, channels, offset.dtype)
+        fused = self.activation if self.activation in ("none", "relu", "elu") else "none"
         if train:
-            fused = self.activation if self.activation in ("none", "relu", "elu") else "none"
-            y, batch_mean, batch_variance = operators.batch_norm(x, scale, offset, self.epsilon, fused)
+            batch = operators.statistics(operators.moments(x), x.size // x.shape[-1])
+            affine = operators.standardise(*batch, scale, offset, self.epsilon)
             if not self.is_initializing():
+                batch_mean, batch_variance = lax.stop_gradient(batch)
                 mean.value = BN_DECAY * mean.value + (1 - BN_DECAY) * batch_mean
                 variance.value = BN_DECAY * variance.value + (1 - BN_DECAY) * batch_variance
-            return y if fused == self.activation else layers.ACTIVATIONS[self.activation](y)
-        gain = scale * lax.rsqrt(variance.value + self.epsilon)
-        shift = offset - mean.value * gain
-        over = (1,) * (x.ndim - 1) + channels
-        y = x.astype(gain.dtype) * gain.reshape(over) + shift.reshape(over)
-        return layers.ACTIVATIONS[self.activation](y).astype(x.dtype)
+        else:
+            affine = operators.standardise(mean.value, variance.value, scale, offset, self.epsilon)
+        y = operators.apply_affine(x, affine, fused)
+        return y if fused == self.activation else layers.ACTIVATIONS[self.activation](y)
 
 
 class PReLU(nn.Module):
