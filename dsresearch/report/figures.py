@@ -56,7 +56,7 @@ def _latex(pictures: Sequence[Picture], told: str) -> bytes:
         caption = rf"\caption{{{escape_latex(one.title)}. {escape_latex(one.caption)} {escape_latex(told)}}}"
         shown = rf"\includegraphics[width=\linewidth]{{\studyfigures/{one.name}}}"
         if one.absent:
-            shown = rf"\fbox{{not drawn: {escape_latex(one.absent)}}}"
+            shown = rf"\fbox{{\parbox{{0.9\linewidth}}{{not drawn: {escape_latex(one.absent)}}}}}"
         kind = "figure*" if one.wide else "figure"
         lines += [
             rf"\expandafter\def\csname studyfigure@{one.name}\endcsname{{%",

@@ -7,7 +7,7 @@ from html import escape
 
 from dsresearch.report.cell import one_line
 from dsresearch.report.style import Picture
-from dsresearch.report.tables import Field, Table, text_of
+from dsresearch.report.tables import SHORT, Field, Table, text_of
 
 _PARTS = {
     "paper": "the paper's setups",
@@ -31,7 +31,9 @@ def table_html(table: Table, heading: str = "h3", marked: Iterable[str] = ()) ->
     head = "".join(f'<th scope="col"{_align(field)}>{escape(field.head)}</th>' for field in fields)
     body, before = [], None
     for row in table.rows:
-        cells = "".join(_cell(field, row[field.key], at == 0) for at, field in enumerate(fields))
+        cells = "".join(
+            _cell(field, SHORT.get(row[field.key], row[field.key]), at == 0) for at, field in enumerate(fields)
+        )
         part = row.get("part", before)
         if part != before:
             body.append(

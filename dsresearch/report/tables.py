@@ -90,15 +90,18 @@ def _csv_number(field: Field, value: float) -> str:
     return f"{float(value):.6g}" if field.style == "small" else _fixed(value, 6)
 
 
-_SHORT = {"reference": "ref.", "bit-identical": "same"}  # on a terminal, where the note says the whole word
+SHORT: Mapping[Any, str] = {
+    "reference": "ref.",
+    "bit-identical": "same",
+}  # where room is scarce; the note says the word
 
 
 def to_markdown(table: Table, full: bool = True) -> str:
     """A pipe table under its title, caption below; readable as plain text. `full` shows the columns of the file."""
     fields = table.shown(full)
-    words: Mapping[Any, str] = {} if full else _SHORT
+    words: Mapping[Any, str] = {} if full else SHORT
     cells = [[_markdown(field, words.get(row[field.key], row[field.key])) for field in fields] for row in table.rows]
-    heads = [field.head for field in fields]
+    heads = [field.head.replace("|", "\\|") for field in fields]
     widths = [max(len(text) for text in column) for column in zip(heads, *cells, strict=True)]
     numeric = [field.numeric for field in fields]
     if fields[-1].key == "note":
@@ -148,6 +151,9 @@ def _escape_markdown(text: str) -> str:
     return "".join(parts)
 
 
+_COLUMN_CHARACTERS = 62  # what one column of a two-column paper holds at 9 points
+
+
 def to_latex(table: Table) -> str:
     """A booktabs table environment, to be read with \\input under `\\usepackage{booktabs,graphicx}`.
 
@@ -155,8 +161,9 @@ def to_latex(table: Table) -> str:
     """
     fields = [field for field in table.shown(full=False) if field.key != "note"]
     columns = "".join("r" if field.numeric else "l" for field in fields)
+    kind = "table*" if _characters(table, fields) > _COLUMN_CHARACTERS else "table"
     lines = [
-        r"\begin{table}",
+        rf"\begin{{{kind}}}",
         r"\centering\small",
         rf"\caption{{{escape_latex(table.title)}. {escape_latex(table.caption)}}}",
         rf"\label{{tab:{table.name}}}",
@@ -174,7 +181,12 @@ def to_latex(table: Table) -> str:
     lines.append(r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi")
     below = [*_row_notes(table), *(escape_latex(note) for note in table.notes)]
     lines += [rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {text}\end{{minipage}}" for text in below]
-    return "\n".join([*lines, r"\end{table}", ""])
+    return "\n".join([*lines, rf"\end{{{kind}}}", ""])
+
+
+def _characters(table: Table, fields: Sequence[Field]) -> int:
+    """How wide a table is at its widest cells."""
+    return sum(max(len(text_of(f, row[f.key])) for row in (*table.rows, {f.key: f.head})) + 2 for f in fields)
 
 
 def _row_notes(table: Table) -> list[str]:
