@@ -47,7 +47,7 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
         ("tests", "Equivalence and difference", show("verdict", "f10_margin")),
         ("mechanism", "Same errors, same pictures?", show("similarity", "f7_similarity")),
         ("identity", "Same function, same bits?", show("exactness", "determinism", "f8_divergence")),
-        ("cost", "What it costs", show("cost", "f6_cost")),
+        ("costs", "What it costs", show("cost", "f6_cost")),
         ("design", "What designs can show", show("power", "f9_power")),
         ("paper", "The paper's other claims", show("claims", "fractal_dark")),
         ("again", "What was run, and how to run it again", _again(analysis)),
