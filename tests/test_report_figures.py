@@ -50,7 +50,7 @@ def test_f3_is_the_noise_of_identical_formulations(tmp_path: Path) -> None:
     rows = drawn(draw_design.null(Analysis(read_study(write_study(tmp_path, wrong)))))
     spread = np.sqrt(np.mean((np.array(seed) - wrong["separable", "", "width"]) ** 2.0)) / 100
     for reading, expected in {"A": spread * np.sqrt(2 / np.pi), "B": spread * np.sqrt(2 / np.pi / 40)}.items():
-        null = rows[(rows["reading"] == reading) & (rows["what"] == "null")]
+        null = rows[(rows["reading"] == reading) & (rows["what"] == "identical")]
         assert np.average(null["value_pp"], weights=null["density"]) == pytest.approx(expected, rel=0.12)
     assert set(rows.loc[rows["what"] == "paper", "value_pp"]) == {0.83, 0.62, 0.71, 0.08, 0.12}
 

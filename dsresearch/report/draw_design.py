@@ -51,7 +51,8 @@ def null(analysis: Analysis) -> Picture:
                 density, bins, fill=True, color="#b8c4cf", alpha=0.9, linewidth=0, label="identical formulations"
             )
             rows += [
-                (reading, "null", "", at, value) for at, value in zip((bins[:-1] + bins[1:]) / 2, density, strict=True)
+                (reading, "identical", "none", at, value)
+                for at, value in zip((bins[:-1] + bins[1:]) / 2, density, strict=True)
             ]
             high = float(density.max())
             for cell, found in arms.items():

@@ -189,10 +189,10 @@ def slopes(analysis: Analysis) -> Picture:
     study, title = analysis.study, "Pairs: baseline to arm, trial by trial"
     caption = (
         "One line a trial, from the baseline's test error (left) to the arm's (right); coloured where the arm errs "
-        "more, grey where less; the heavy line joins the means."
+        "more, grey where less; the heavy line joins the means. Arms at the baseline's width."
     )
     cells = [cell for cell in ordered(analysis) if cell.control_kind in ("", "seed", "bit") and cell in analysis.pairs]
-    cells = [cell for cell in cells if len(analysis.pairs[cell])]
+    cells = [cell for cell in cells if len(analysis.pairs[cell]) and cell.match == "width"]
     if not cells:
         return Picture("f4_slopes", title, caption, absent="no arm has a pair with a baseline")
     rows = []

@@ -132,7 +132,7 @@ class Study:
         """Rows of epochs.parquet or predictions.parquet, or None where the study keeps none."""
         columns = {"epochs": EPOCH_COLUMNS, "predictions": PREDICTION_COLUMNS}[name]
         path = self.folder / f"{name}.parquet"
-        return read_parquet(path, columns) if path.exists() else None
+        return read_parquet(path, columns, categories=True) if path.exists() else None
 
     def inputs(self) -> dict[str, str | None]:
         """sha256 of the files that the verdict reads; None where a file is absent."""
