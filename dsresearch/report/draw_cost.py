@@ -113,11 +113,11 @@ def similarity(analysis: Analysis) -> Picture:
     grid = _grid(analysis, cells)
     excess = excess_rows(analysis)
     drawn = pd.concat([grid, excess.assign(to="excess over seed")], ignore_index=True)
-    if grid["discordance_pct"].isna().all():
+    if len(cells) < 2 or grid["discordance_pct"].isna().all():
         return Picture("f7_similarity", title, caption, absent="no two models of a trial kept their predictions")
     with style():
         wide = bool(len(excess))
-        figure = Figure(figsize=(PAGE, 1.0 + 0.2 * len(cells)), layout="constrained")
+        figure = Figure(figsize=(PAGE, max(2.4, 1.0 + 0.2 * len(cells))), layout="constrained")
         panels = figure.subplots(1, 2 if wide else 1, squeeze=False, width_ratios=[1.35, 1] if wide else [1])[0]
         _draw_grid(panels[0], grid, [cell.name for cell in cells])
         if wide:

@@ -37,7 +37,7 @@ def ordered(analysis: Analysis, controls_first: bool = False) -> list[Cell]:
 
 
 def _height(rows: int, each: float = 0.2, rest: float = 0.95) -> float:
-    return rest + each * rows
+    return max(1.7, rest + each * rows)
 
 
 # --- F1 ---------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from dsresearch.report.cell import Cell, one_line
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column of a two-column paper, and both
+LONGEST = 36  # characters of a name beside a figure, else it leaves no room to draw
 WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power")
 INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas
 
@@ -163,6 +164,8 @@ def _themed(svg: str) -> str:
 def label(text: str) -> str:
     """A user's name as a label: no mathematics, no character that the font lacks."""
     shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text))
+    if len(shown) > LONGEST and "," not in shown:  # a name, not the line of the source
+        shown = f"{shown[: LONGEST - 14]}...{shown[-11:]}"
     return shown.replace("\\", "/").replace("$", r"\$")
 
 
