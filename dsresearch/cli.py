@@ -42,6 +42,20 @@ compared with once `--setup separable` was run into the same --out. --grid reads
 Setups: {setups}.
 """
 
+REPORT = """\
+Reads a study's folder and writes what there is to say of it, without jax and without training:
+
+  report.html                the page to read first, and to send: verdict in words, tables, figures, how to run it again
+  tables/*.csv, *.md, *.tex  ten tables: table4 (the paper's), verdict, noise_floor, similarity, exactness, cost, ...
+  figures/*.pdf, *.png, *.csv  ten figures with the data that is drawn; captions.csv, figures.tex
+  verdict.json               the word, every gate of the rule, every comparison, the inputs' sha256
+
+The same folder gives the same bytes. What is missing is named, with the command that trains it.
+
+  dsresearch report runs/hybrid-digits-quick
+  dsresearch report runs/mine --beside results/hybrid-digits-quick     both tables, row by row
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """Argument errors in one line, and no abbreviated options."""
@@ -112,7 +126,12 @@ def _build() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
     status.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
 
-    report = commands.add_parser("report", help="tables, figures and verdict of a study, from its files alone")
+    report = commands.add_parser(
+        "report",
+        help="tables, figures, verdict and page of a study, from its files alone",
+        description=REPORT,
+        formatter_class=formatter,
+    )
     report.set_defaults(command=_report)
     report.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
     report.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the study's folder)")

@@ -76,7 +76,7 @@ def test_the_wheel_holds_the_package_alone_and_all_of_it(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "dsresearch").rglob("*.py")}
     assert {name.split("/")[0] for name in names} == {"dsresearch", about}
-    assert sources | {"dsresearch/py.typed", f"{about}/licenses/LICENSE"} <= names
+    assert sources | {"dsresearch/py.typed", "dsresearch/report/page.css", f"{about}/licenses/LICENSE"} <= names
 
 
 def test_the_wheel_refuses_a_python_without_sacred(wheel: Path) -> None:

@@ -5,7 +5,7 @@ import json
 
 import numpy as np
 import pytest
-from study_builder import GAP, good_study, noise, sha, write_predictions, write_study
+from study_builder import GAP, good_study, noise, sha, undrawn, write_predictions, write_study
 
 from dsresearch.report import main
 from dsresearch.report.evidence import Analysis, plain
@@ -14,6 +14,13 @@ from dsresearch.report.study import read_study
 BASE, RERUN = ("separable", "", "width"), ("separable", "rerun", "width")
 STRICT = {"a": "separable", "b": "separable_strict", "class": "exact", "max_rel_out_f64": 4e-16}
 EXACTNESS = {"pairs": [STRICT, {"a": "hybrid", "b": "separable", "class": "distinct", "max_rel_out_f64": 0.3}]}
+
+
+@pytest.fixture(autouse=True)
+def fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is drawn and no design simulated."""
+    monkeypatch.setattr("dsresearch.report.figures", undrawn)
+    monkeypatch.setattr("dsresearch.report.planning.STUDIES", 20)
 
 
 def record(folder) -> dict:
@@ -66,7 +73,8 @@ def test_one_poisoned_rerun_makes_the_study_invalid(tmp_path, what, capsys):
     assert found["gates"]["rerun_identical"] is False
     assert "differ in trials 4" in found["reasons"][0]
     printed = capsys.readouterr().out
-    assert "verdict: INVALID for hybrid: control rerun is not bit-identical" in printed
+    assert "verdict: INVALID for hybrid\n" in printed
+    assert "- control rerun is not bit-identical" in printed
     line = next(line for line in printed.splitlines() if "`rerun`" in line)
     assert "| bit-identical in 9 of 10; NOT bit-identical: the study is INVALID" in line
 
@@ -154,7 +162,7 @@ def test_every_cell_of_the_protocol_is_needed(tmp_path, key):
     found = record(write_study(tmp_path, wrong, plan=plan, change=distinct))
     assert (found["verdict"], found["gates"]["complete"]) == ("INCOMPLETE", False)
     name = f"control {key[1]}" if key[1] else key[0]
-    assert f"missing {name}: run `dsresearch run hybrid --data cifar10 --profile confirm`" in found["reasons"]
+    assert f"missing {name}: run `dsresearch run hybrid --data cifar10 --profile confirm --out DIR`" in found["reasons"]
 
 
 @pytest.mark.parametrize("key", [("resnext", "", "width"), ("separable", "bit", "width"), RERUN], ids="-".join)
@@ -181,10 +189,12 @@ def test_every_reading_of_the_hybrid_has_its_own_verdict(tmp_path, capsys):
     assert {name: found["verdict"] for name, found in readings.items()} == {
         "hybrid": "CONSISTENT", "hybrid_residual": "NOT SUPPORTED", "hybrid_learned": "UNDECIDED",
     }  # fmt: skip
-    line = capsys.readouterr().out.splitlines()[-1]
-    for text in ("CONSISTENT for hybrid (", "NOT SUPPORTED for hybrid_residual (", "UNDECIDED for hybrid_learned ("):
-        assert text in line
-    assert line.endswith("[a design of this size says SUPPORTED of a true hypothesis with chance 45 %]")
+    printed = capsys.readouterr().out
+    for text in ("CONSISTENT for hybrid", "NOT SUPPORTED for hybrid_residual", "UNDECIDED for hybrid_learned"):
+        assert f"\nverdict: {text}\n" in printed
+    told = " ".join(printed.split())
+    assert "by simulation: 45 % for this design (10 trials, 10000 test pictures)" in told
+    assert "9 % for 10 trials, 6000 test pictures; 96 % for 20 trials, 10000 test pictures" in told
 
 
 def test_capacity_is_cleared_by_both_matched_studies_of_the_same_verdict(tmp_path):

@@ -1,27 +1,74 @@
-"""Tables, figures and the verdict of a study, from its files alone: jax is never imported.
+"""Tables, figures, verdict and page of a study, from its files alone: jax is never imported.
 
 Everything is computed before anything is written, and every file is a function of the study's files: two reports of one
-study have the same bytes.
+study have the same bytes. For other programs: `read_study` gives the rows, `Analysis` pairs, comparisons and verdicts,
+`tables` and `figures` what stands on the page, `files` all of it as bytes.
 """
 
 import json
+import textwrap
 from pathlib import Path
 
+from dsresearch.report import table_facts, table_noise, table_plan
 from dsresearch.report.beside import beside as side_by_side
+from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis, plain
-from dsresearch.report.figures import forest, profiles
-from dsresearch.report.study import one_line, read_study
+from dsresearch.report.figures import figure_files, figures
+from dsresearch.report.page import page
+from dsresearch.report.study import read_study
+from dsresearch.report.style import Picture
 from dsresearch.report.table4 import table4
-from dsresearch.report.tables import injected, to_csv, to_latex, to_markdown
+from dsresearch.report.table_verdict import chances_line, grouped, verdict_table
+from dsresearch.report.tables import Table, injected, to_csv, to_latex, to_markdown
+from dsresearch.report.words import WORDS
 from dsresearch.schema import write_atomic
 
-__all__ = ["main"]
+__all__ = ["Analysis", "Picture", "Table", "figures", "files", "main", "read_study", "tables"]
+
+_LINE = 100  # characters of a line on the terminal
+
+
+def tables(analysis: Analysis) -> list[Table]:
+    """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells."""
+    return [
+        table4(analysis),
+        verdict_table(analysis),
+        table_noise.noise_floor(analysis),
+        table_noise.similarity(analysis),
+        table_facts.exactness(analysis),
+        table_facts.cost(analysis),
+        table_plan.fractal_dark(analysis),
+        table_plan.claims(analysis),
+        table_plan.power(analysis),
+        table_facts.determinism(analysis),
+    ]
+
+
+def files(analysis: Analysis) -> dict[str, bytes]:
+    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html."""
+    made, drawn = tables(analysis), figures(analysis)
+    verdict = json.dumps(plain(analysis.record()), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    spelled = {
+        f"tables/{table.name}.{kind}": data
+        for table in made
+        for kind, data in (
+            ("csv", to_csv(table)),
+            ("md", to_markdown(table).encode()),
+            ("tex", to_latex(table).encode()),
+        )
+    }
+    return {
+        **spelled,
+        **{f"figures/{name}": data for name, data in figure_files(drawn, analysis.study.caption()).items()},
+        "verdict.json": (verdict + "\n").encode(),
+        "report.html": page(analysis, made, drawn).encode(),
+    }
 
 
 def main(
     folder: Path | str, to: Path | str | None = None, beside: Path | str | None = None, into: Path | str | None = None
 ) -> int:
-    """Write `tables/`, `figures/` and `verdict.json` of the study in `folder` to `to`; print the table and the verdict.
+    """Write `tables/`, `figures/`, `verdict.json` and `report.html` of the study in `folder` to `to`; print the result.
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
     between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table. Returns 1 where a verdict is
@@ -29,33 +76,38 @@ def main(
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
+    made = files(analysis)
     table = table4(analysis)
-    figures = {**forest(analysis), **profiles(analysis)}
-    verdict = json.dumps(plain(analysis.record()), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
-    files = {
-        f"tables/{table.name}.csv": to_csv(table),
-        f"tables/{table.name}.md": to_markdown(table).encode(),
-        f"tables/{table.name}.tex": to_latex(table).encode(),
-        **{f"figures/{name}": data for name, data in figures.items()},
-        "verdict.json": (verdict + "\n").encode(),
-    }
-    printed = [to_markdown(table), *([] if other is None else [side_by_side(analysis, other)]), _verdict_line(analysis)]
-    if into is not None:
-        write_atomic(Path(into), injected(Path(into), table.name, to_markdown(table)).encode())
+    brief = to_markdown(table, full=False)
+    printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
-    for name, data in files.items():
+    if into is not None:
+        write_atomic(Path(into), injected(Path(into), table.name, brief).encode())
+    for name, data in made.items():
         write_atomic(target / name, data)
     print("\n".join(printed))
+    print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
 
 
-def _verdict_line(analysis: Analysis) -> str:
-    """One line: the word on every reading, why, and what the design could have shown."""
-    said: dict[str, list[str]] = {}
-    for name, found in analysis.verdicts.items():
-        qualified = f" ({', '.join(found.qualifiers)})" if found.qualifiers else ""
-        said.setdefault(f"{found.word}{{of}}{qualified}: {'; '.join(found.reasons)}", []).append(name)
-    words = [text.replace("{of}", f" for {', '.join(names)}" if any(names) else "", 1) for text, names in said.items()]
-    chance = analysis.planned["chances_if_equal"]["SUPPORTED"]
-    planned = f" [a design of this size says SUPPORTED of a true hypothesis with chance {100 * chance:.0f} %]"
-    return one_line("verdict: " + " | ".join(words) + (planned if analysis.readings() else ""))
+def verdict_text(analysis: Analysis) -> str:
+    """The verdict for a terminal: each word with its meaning, why, and what it may not be read without; the chances."""
+    lines: list[str] = []
+    for found in grouped(analysis):
+        of = f" for {', '.join(found.readings)}" if any(found.readings) else ""
+        lines += ["", *_wrapped(f"verdict: {found.word}{of}", ""), *_wrapped(WORDS[found.word], "  ")]
+        lines += [line for reason in found.reasons for line in _wrapped(f"- {reason}", "  ", "    ")]
+        lines += [line for name, why in found.qualifiers.items() for line in _wrapped(f"! {name}: {why}", "  ", "    ")]
+    chances = _wrapped(chances_line(analysis), "") if analysis.readings() else []
+    return "\n".join([*lines[1:], "", *chances]).rstrip() + "\n"
+
+
+def _wrapped(text: str, first: str, rest: str | None = None) -> list[str]:
+    return textwrap.wrap(
+        one_line(text),
+        _LINE,
+        initial_indent=first,
+        subsequent_indent=first if rest is None else rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

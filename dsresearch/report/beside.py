@@ -1,7 +1,7 @@
 """Two studies side by side: the table just trained beside a committed one, and which rows differ."""
 
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.study import Study
+from dsresearch.report.study import EXPERIMENT, Study
 from dsresearch.report.table4 import beside_values
 from dsresearch.report.tables import Field, Table, to_markdown
 
@@ -26,13 +26,24 @@ def beside(here: Analysis, there: Analysis) -> str:
         row["same"] = "same" if same else "differs"
         differing += [] if same else [str(row["setup"])]
         rows.append(row)
-    caption = f"Here: {here.study.caption()} There: {there.study.caption()}"
+    caption = _caption(here.study, there.study)
     table = Table("beside", f"{here.study.study_id} beside {there.study.study_id}", caption, tuple(fields), tuple(rows))
     if differing:
         said = f"{len(differing)} of {len(rows)} rows differ from the other study: {', '.join(differing)}"
     else:
         said = f"all {len(rows)} rows are the same, model by model"
     return f"{to_markdown(table)}\n{said}\n"
+
+
+def _caption(here: Study, there: Study) -> str:
+    """What both are, and in what they differ: of another experiment, other numbers are no surprise."""
+    mine, theirs = here.facts(), there.facts()
+    differ = [f"{name} ({mine[name]} here, {theirs[name]} there)" for name in mine if mine[name] != theirs[name]]
+    if not differ:
+        return f"Both: {here.caption()}"
+    of_experiment = [name for name in EXPERIMENT if mine[name] != theirs[name]]
+    warning = " These are two experiments: rows that differ say nothing against either." if of_experiment else ""
+    return f"They differ in: {'; '.join(differ)}.{warning} There: {there.caption()}"
 
 
 def _why(values: dict[tuple[str, str], dict[str, float]], name: tuple[str, str]) -> str:

@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsresearch.design import InputError
-from dsresearch.report.pairs import baseline_of, pairs
-from dsresearch.report.study import Cell, Study, one_line, spans
+from dsresearch.report.cell import Cell, one_line, spans
+from dsresearch.report.mechanism import Kept, Key, agreements, kept_predictions
+from dsresearch.report.pairs import pairs
+from dsresearch.report.planning import PAPER_DESIGNS, chance_of_support
+from dsresearch.report.study import Study
 from dsresearch.statistics import (
     RULE_VERSION,
     Comparison,
     Evidence,
     Verdict,
-    agreement,
-    chances,
     compare,
     judge,
 )
 from dsresearch.statistics.paired import Floats
 from dsresearch.statistics.power import planned
-from dsresearch.statistics.verdict import GATED_CONTROLS
+from dsresearch.statistics.verdict import GATED_CONTROLS, word_at
 
 RIVALS = ("inception", "resnext", "inception_reformulated")  # the paper's Figure 4
 REQUIRED_CONTROLS = ("rerun", "bit", "exact", "seed")
@@ -41,7 +41,7 @@ class Analysis:
     def pairs(self) -> dict[Cell, pd.DataFrame]:
         """Pairs of every cell but the baselines."""
         return {
-            cell: pairs(self.study, cell) for cell in self.study.cells if cell.control_kind or not _is_baseline(cell)
+            cell: pairs(self.study, cell) for cell in self.study.cells if cell.control_kind or not is_baseline(cell)
         }
 
     @functools.cached_property
@@ -105,9 +105,9 @@ class Analysis:
     def class_of(self, arm: str) -> str:
         """`exact`, `reparam` or `distinct` against the baseline, as measured; empty where it was not."""
         cells = {cell.arm: cell for cell in self.study.cells if not cell.control_kind and cell.match == "width"}
-        base = [cell for cell in cells.values() if _is_baseline(cell)]
+        base = [cell for cell in cells.values() if is_baseline(cell)]
         if self.study.exactness is not None and base and arm in cells:
-            pair = _pair(self.study.exactness, base[0], cells[arm])
+            pair = pair_of(self.study.exactness, base[0], cells[arm])
             return str(pair.get("class", "")) if pair else ""
         rows = self.study.select("", "width", arm)
         return str(rows["eq_class"].iloc[0]) if len(rows) else ""
@@ -126,33 +126,36 @@ class Analysis:
             if pair.get("class") == "exact" and not worst <= EXACT:
                 out.append(f"{name}: relative difference {worst:.1e} in float64, more than {EXACT:g}")
         cell = self.control("exact")
-        base = [c for c in self.study.cells if _is_baseline(c)]
+        base = [c for c in self.study.cells if is_baseline(c)]
         if cell and base:
-            pair = _pair(self.study.exactness, base[0], cell)
+            pair = pair_of(self.study.exactness, base[0], cell)
             if pair is None or pair.get("class") != "exact":
                 found = "not tested" if pair is None else f"class {one_line(pair.get('class'))}"
                 out.append(f"exactness of {base[0].setup} and {cell.setup}: {found}, not exact")
         return tuple(out)
 
     @functools.cached_property
+    def kept(self) -> Mapping[Key, Kept] | None:
+        """Predictions by arm, control kind, match and trial; None where the study keeps none."""
+        return kept_predictions(self.study)
+
+    @functools.cached_property
+    def agreements(self) -> Mapping[Cell, pd.DataFrame]:
+        """Agreement with the baseline by cell, a row a trial (`mechanism.agreements`); empty without predictions."""
+        if self.kept is None:
+            return {}
+        return {cell: agreements(self.study, cell, list(d["trial"]), self.kept) for cell, d in self.pairs.items()}
+
+    @functools.cached_property
     def discordance(self) -> Mapping[str, Floats] | None:
         """Share of pictures that exactly one of arm and baseline gets wrong, by arm and for `seed`, a value a trial."""
-        frame = self.study.parquet("predictions")
-        if frame is None:
+        if self.kept is None:
             return None
-        kept = {key: rows.sort_values("image_id") for key, rows in frame.groupby(["arm", "control_kind", "trial"])}
-        cells = [c for c in self.pairs if c.match == "width" and c.control_kind in ("", "seed")]
-        out = {}
-        for cell in cells:
-            base = baseline_of(self.study, cell)
-            names = {int(trial): arm for trial, arm in zip(base["trial"], base["arm"], strict=True)}
-            shares = []
-            for trial in self.pairs[cell]["trial"]:
-                one, two = kept.get((cell.arm, cell.control_kind, trial)), kept.get((names[trial], "", trial))
-                if one is not None and two is not None:
-                    shares.append(_discordance(self.study, cell, one, two))
-            out[cell.control_kind or cell.arm] = np.array(shares)
-        return out
+        return {
+            cell.control_kind or cell.arm: np.asarray(rows["discordance"], dtype=np.float64)
+            for cell, rows in self.agreements.items()
+            if cell.match == "width" and cell.control_kind in ("", "seed")
+        }
 
     def readings(self) -> list[str]:
         """The arms on which a verdict is formed: the hybrid and its other readings."""
@@ -161,13 +164,14 @@ class Analysis:
     def verdict(self, reading: str) -> Verdict:
         """The verdict on one reading; an empty name where the study has none."""
         matched = {
-            match: judge(self._evidence(reading, match, {})).word
+            match: judge(self.evidence(reading, match, {})).word
             for match in ("params", "macs")
             if reading and reading in (cell.arm for cell in self.study.cells if cell.match == match)
         }
-        return judge(self._evidence(reading, "width", matched))
+        return judge(self.evidence(reading, "width", matched))
 
-    def _evidence(self, reading: str, match: str, matched: Mapping[str, str]) -> Evidence:
+    def evidence(self, reading: str, match: str, matched: Mapping[str, str]) -> Evidence:
+        """All that the rule asks about one reading, among the arms of one match."""
         study = self.study
         arms = {c.arm: c for c in study.cells if c.match == match and not c.control_kind}
         rivals = tuple(study.arms("rival", match))
@@ -206,10 +210,29 @@ class Analysis:
     def planned(self) -> dict[str, Any]:
         """What the design could show, computed from its size alone."""
         protocol, n_test = self.study.protocol, self.study.n_test
+        rule = (protocol.margin, protocol.alpha)
+        designs = {f"{trials} trials, {n} test pictures": (trials, n) for trials, n in PAPER_DESIGNS}
         return {
-            **planned(protocol.trials, n_test, protocol.margin, protocol.alpha),
-            "chances_if_equal": _chances(protocol.trials, n_test, protocol.margin, protocol.alpha),
+            **planned(protocol.trials, n_test, *rule),
+            "chances_if_equal": chance_of_support(protocol.trials, n_test, *rule),
+            "chances_of_other_designs": {name: chance_of_support(*size, *rule) for name, size in designs.items()},
         }
+
+    def words_by_margin(self) -> list[tuple[str, float, str]] | None:
+        """Reading, margin in percentage points and the word that the rule gives there; None where rule 1 or 2 applies.
+
+        From a tenth of it to six times the protocol's margin, which alone decides.
+        """
+        out = []
+        margins = [self.study.protocol.margin * step / 20 for step in range(2, 121)]
+        for reading, found in self.verdicts.items():
+            if found.gates["complete"] is not True or found.gates["candidate_outside"] is None or not reading:
+                return None
+            if found.word == "INVALID" and not found.gates["control_outside"]:
+                return None
+            given = self.evidence(reading, "width", {})
+            out += [(reading, margin, word_at(given, margin)) for margin in margins]
+        return out
 
     def record(self) -> dict[str, Any]:
         """The content of verdict.json."""
@@ -247,14 +270,11 @@ class Analysis:
         }
 
 
-_chances = functools.cache(chances)  # a function of the design alone
-
-
-def _is_baseline(cell: Cell) -> bool:
+def is_baseline(cell: Cell) -> bool:
     return cell.role == "baseline" and not cell.control_kind
 
 
-def _pair(exactness: Mapping[str, Any], one: Cell, two: Cell) -> Mapping[str, Any] | None:
+def pair_of(exactness: Mapping[str, Any], one: Cell, two: Cell) -> Mapping[str, Any] | None:
     """The tested pair of two cells, named by arm or by setup, in either order."""
     names = ((one.arm, one.setup), (two.arm, two.setup))
     for pair in exactness["pairs"]:
@@ -266,17 +286,6 @@ def _pair(exactness: Mapping[str, Any], one: Cell, two: Cell) -> Mapping[str, An
 
 def _is_measure(key: str, value: Any) -> bool:
     return key.startswith("max_rel_") and key.endswith("_f64") and isinstance(value, (int, float))
-
-
-def _discordance(study: Study, cell: Cell, one: pd.DataFrame, two: pd.DataFrame) -> float:
-    where = f"{study.folder / 'predictions.parquet'}: {cell.name} trial {int(one['trial'].iloc[0])}"
-    if not np.array_equal(one[["image_id", "label"]].to_numpy(), two[["image_id", "label"]].to_numpy()):
-        raise InputError(f"{where}: other pictures than the baseline's, allowed: one test set a trial")
-    rows = study.rows(cell).set_index("trial")["test_wrong"]
-    wrong = int((one["pred"] != one["label"]).sum())
-    if wrong != int(rows[one["trial"].iloc[0]]):
-        raise InputError(f"{where}: {wrong} wrong, allowed: {int(rows[one['trial'].iloc[0]])} as in trials.csv")
-    return agreement(one["pred"], two["pred"], one["label"]).discordance
 
 
 def plain(value: Any) -> Any:

@@ -10,7 +10,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from dsresearch.design import InputError
-from dsresearch.report.study import Cell, Study, one_line, spans
+from dsresearch.report.cell import Cell, one_line, spans
+from dsresearch.report.study import Study
 
 MODE = ("exec_mode", "trial_batch")
 ENVIRONMENT = ("device_kind", "device_count", "platform", "threads", "dtype", "matmul_precision", "xla_flags", "jaxlib")

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from dsresearch.design import MATCHES, InputError, Protocol, one_of, replace
+from dsresearch.report.cell import Cell, one_line, run_command, spans
 from dsresearch.schema import (
     CONTROL_KINDS,
     EPOCH_COLUMNS,
@@ -26,22 +27,7 @@ from dsresearch.schema import (
     read_trials,
 )
 
-
-@dataclass(frozen=True)
-class Cell:
-    """One planned cell: an arm or a control, all trials of it."""
-
-    arm: str
-    setup: str
-    role: str
-    control_kind: str
-    match: str
-
-    @property
-    def name(self) -> str:
-        """The cell in words."""
-        what = f"control {self.control_kind}" if self.control_kind else self.arm
-        return what if self.match == "width" else f"{what} ({self.match} matched)"
+EXPERIMENT = ("profile", "data", "trials", "test pictures")  # facts that make two studies two experiments
 
 
 @dataclass(frozen=True)
@@ -56,6 +42,7 @@ class Study:
         rows_read: the rows of trials.csv.
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
+        runs: the rows of runs.csv (times, memory, machine), or None.
     """
 
     folder: Path
@@ -65,6 +52,7 @@ class Study:
     rows_read: pd.DataFrame
     exactness: Mapping[str, Any] | None
     commits: tuple[str, ...]
+    runs: pd.DataFrame | None = None
 
     @property
     def study_id(self) -> str:
@@ -102,14 +90,9 @@ class Study:
         others = [c for c in trained if (c.arm, c.control_kind, c.match) not in known]
         return tuple(sorted((*self.planned, *others), key=_place))
 
-    def command(self, match: str = "width") -> str:
-        """The command that runs what is missing. A custom profile needs its own key=value settings again."""
-        profile = str(self.about["profile"])
-        base = profile.removeprefix("custom (from ").removesuffix(")")
-        matched = "" if match == "width" else f" --match {match}"
-        again = "" if base == profile else " and the settings and --out that made this folder"
-        run = f"dsresearch run {self.about['study']} --data {self.about['data']['name']} --profile {base}{matched}"
-        return f"`{run}`{again}"
+    def command(self, cell: Cell) -> str:
+        """The command that trains what is missing of a cell; DIR stands for the study's folder."""
+        return f"`{run_command(self.about, cell)}`"
 
     def arms(self, role: str, match: str = "width") -> list[str]:
         """Names of the planned arms of a role, in the order of the table."""
@@ -136,7 +119,7 @@ class Study:
             absent = self.absent_trials(cell)
             if absent:
                 which = "" if len(absent) == self.protocol.trials else f" trials {spans(absent)}"
-                lines.setdefault(self.command(cell.match), []).append(f"{cell.name}{which}{self._why_failed(cell)}")
+                lines.setdefault(self.command(cell), []).append(f"{cell.name}{which}{self._why_failed(cell)}")
         return tuple(f"missing {'; '.join(cells)}: run {command}" for command, cells in lines.items())
 
     def _why_failed(self, cell: Cell) -> str:
@@ -149,7 +132,7 @@ class Study:
         """Rows of epochs.parquet or predictions.parquet, or None where the study keeps none."""
         columns = {"epochs": EPOCH_COLUMNS, "predictions": PREDICTION_COLUMNS}[name]
         path = self.folder / f"{name}.parquet"
-        return read_parquet(path, columns) if path.exists() else None
+        return read_parquet(path, columns, categories=True) if path.exists() else None
 
     def inputs(self) -> dict[str, str | None]:
         """sha256 of the files that the verdict reads; None where a file is absent."""
@@ -160,34 +143,28 @@ class Study:
             for name, path in paths.items()
         }
 
-    def caption(self) -> str:
-        """What every table and figure says of itself: all of it read from the study's files."""
+    def facts(self) -> dict[str, str]:
+        """What every table and figure says of itself, by name: all of it read from the study's files."""
         rows, protocol = self.rows_read, self.protocol
-        device = ", ".join(sorted(set(rows["device_kind"])))
-        mode = ", ".join(sorted(set(rows["exec_mode"])))
-        batch = ", ".join(str(n) for n in sorted(set(rows["trial_batch"])))
-        commits = ", ".join(self.commits) or "not recorded"
-        return (
-            f"Profile {one_line(self.about['profile'])}; data {one_line(self.dataset)}; {protocol.trials} trials; "
-            f"{self.n_test} test pictures; margin ±{protocol.margin:g} pp; alpha {protocol.alpha:g}; "
-            f"device {one_line(device)}; execution {mode}, {batch} a program; commit of the runs {commits}."
-        )
+        return {
+            "profile": one_line(self.about["profile"]),
+            "data": one_line(self.dataset),
+            "trials": str(protocol.trials),
+            "test pictures": str(self.n_test),
+            "margin": f"±{protocol.margin:g} pp",
+            "alpha": f"{protocol.alpha:g}",
+            "device": one_line(", ".join(sorted(set(rows["device_kind"])))),
+            "execution": f"{', '.join(sorted(set(rows['exec_mode'])))}, "
+            f"{', '.join(str(n) for n in sorted(set(rows['trial_batch'])))} a program",
+            "commit of the runs": ", ".join(self.commits) or "not recorded",
+        }
 
-
-def spans(numbers: list[int]) -> str:
-    """`0-2, 5` for 0, 1, 2, 5."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-
-
-def one_line(text: Any) -> str:
-    """Text of a file on one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    def caption(self) -> str:
+        """The facts as a sentence."""
+        counted = ("trials", "test pictures")
+        said = [f"{value} {name}" if name in counted else f"{name} {value}" for name, value in self.facts().items()]
+        text = "; ".join(said)
+        return f"{text[0].upper()}{text[1:]}."
 
 
 def read_study(folder: Path) -> Study:
@@ -202,8 +179,9 @@ def read_study(folder: Path) -> Study:
     trials = read_trials(folder / "trials.csv")
     _check_trials(folder / "trials.csv", trials, about, protocol)
     path = folder / "runs.csv"
-    commits = _commits(read_runs(path)) if path.exists() else ()
-    return Study(folder, about, protocol, planned, trials, _read_exactness(folder / "exactness.json"), commits)
+    runs = read_runs(path) if path.exists() else None
+    commits = () if runs is None else _commits(runs)
+    return Study(folder, about, protocol, planned, trials, _read_exactness(folder / "exactness.json"), commits, runs)
 
 
 def _read_protocol(path: Path) -> dict[str, Any]:

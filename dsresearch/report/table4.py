@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
+from dsresearch.report.cell import Cell, spans
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.pairs import baseline_of
-from dsresearch.report.study import Cell, spans
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, null_percentile
 
@@ -25,22 +25,34 @@ FIELDS = (
     Field("part", "part"),
     Field("setup", "setup", "name"),
     Field("match", "match", csv_only=True),
-    Field("paper_abs_diff_pp", "paper", "pp"),
-    Field("A_mean_abs_diff_pp", "A", "pp"),
-    Field("A_ci95", "A 95 % BCa", "pp", interval=True),
-    Field("B_abs_mean_diff_pp", "B", "pp"),
+    Field("params", "parameters", "count"),
+    Field("match_deviation_pct", "deviation %", "signed", csv_only=True),
+    Field("test_error_mean_pct", "error %", "pp"),
+    Field("test_error_sd_pp", "SD", "pp"),
     Field("mean_diff_pp", "mean d", "signed"),
     Field("mean_diff_t95", "t 95 %", "signed", interval=True),
-    Field("sd_diff_pp", "SD d", "pp"),
+    Field("sd_diff_pp", "SD d", "pp", full_only=True),
+    Field("A_mean_abs_diff_pp", "A", "pp"),
+    Field("A_ci95", "A 95 % BCa", "pp", interval=True, full_only=True),
     Field("A_over_floor", "A/floor", "pp"),
-    Field("B_pctl_of_null", "B pctl", "pp"),
-    Field("test_error_mean_pct", "error %", "pp"),
-    Field("test_error_sd_pp", "SD error", "pp"),
-    Field("n_trials", "trials", "count"),
+    Field("B_abs_mean_diff_pp", "B", "pp"),
+    Field("B_pctl_of_null", "B pctl", "pp", full_only=True),
+    Field("paper_abs_diff_pp", "paper", "pp"),
+    Field("n_trials", "trials", "count", full_only=True),
     Field("note", "note"),
 )
-STATISTICS = tuple(field.key for field in FIELDS[4:12])
+STATISTICS = (
+    "mean_diff_pp",
+    "mean_diff_t95",
+    "sd_diff_pp",
+    "A_mean_abs_diff_pp",
+    "A_ci95",
+    "A_over_floor",
+    "B_abs_mean_diff_pp",
+    "B_pctl_of_null",
+)
 SPREADS = ("A_ci95", "mean_diff_t95", "sd_diff_pp", "A_over_floor", "B_pctl_of_null")
+ONE_TRIAL = ("A_ci95", "mean_diff_t95", "sd_diff_pp")  # what a single trial cannot give
 
 
 def table4(analysis: Analysis) -> Table:
@@ -53,18 +65,34 @@ def table4(analysis: Analysis) -> Table:
     return Table(
         name="table4" if hybrid else "comparisons",
         title="Figure 4 of Ghosh (2017), trained anew" if hybrid else f"Arms of {study.about['study']}",
-        caption=f"{study.caption()} {_LEGEND}",
+        caption=" ".join([study.caption(), _LEGEND, *_deviations(rows)]),
         fields=FIELDS,
         rows=tuple(rows),
+        full_caption=_FULL_LEGEND,
     )
 
 
 _LEGEND = (
-    "d is a model's test error less that of the baseline of its trial, in percentage points; A = mean of |d|, "
-    "B = |mean of d|, the two readings of the paper's statistic; mean d is the estimand, with its paired t interval; "
-    "A/floor divides by A of the seed control; B pctl is the percentile of B among the sign flips of the seed control. "
-    "Error after the last epoch, mean and standard deviation over trials."
+    "d is a model's test error less that of the baseline of its trial, in percentage points; mean d is the estimand, "
+    "with its paired t interval. A = mean of |d| and B = |mean of d| are the two readings of the paper's statistic, "
+    "printed beside it; A/floor divides by A of the seed control (the baseline trained anew). Error after the last "
+    "epoch, mean and standard deviation over trials."
 )
+
+_FULL_LEGEND = (
+    "A 95 % BCa: bootstrap interval of A, for display; B pctl: the percentile of B among the sign flips of the seed "
+    "control."
+)
+
+
+def _deviations(rows: list[dict[str, Any]]) -> list[str]:
+    """How far the matched arms miss what they match, as a sentence of the caption."""
+    said = [
+        f"{row['setup']} {row['match_deviation_pct']:+.1f} % ({row['match']})"
+        for row in rows
+        if not isinstance(row["match_deviation_pct"], str)
+    ]
+    return [f"Matched arms take the nearest feasible width, off the baseline by: {', '.join(said)}."] if said else []
 
 
 def paper_value(cell: Cell) -> float | None:
@@ -88,7 +116,8 @@ def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
     fixed = kind == "split" and not analysis.study.protocol.draws_split
     why = f"the protocol draws no split ({analysis.study.protocol.split})" if fixed else "not part of this study"
     absent = {field.key: "not run" for field in FIELDS}
-    return {**absent, "part": "control", "setup": kind, "match": "width", "paper_abs_diff_pp": "none", "note": why}
+    said = {"match_deviation_pct": "not matched", "paper_abs_diff_pp": "none", "note": why}
+    return {**absent, "part": "control", "setup": kind, "match": "width", **said}
 
 
 def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
@@ -100,16 +129,19 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     notes = []
     if absent and planned:
         which = "" if len(absent) == study.protocol.trials else f" trials {spans(absent)}"
-        notes.append(f"missing{which}: run {study.command(cell.match)}")
+        notes.append(f"missing{which}: run {study.command(cell)}")
     diverged = int((rows["status"] == "diverged").sum())
     if diverged:
         notes.append(f"{diverged} diverged")
-    if cell.match != "width" and len(rows):
-        notes.append(_deviation(analysis, cell))
+    deviation = match_deviation(analysis, cell)
+    if not isinstance(deviation, str):
+        notes.append(f"{cell.match} {deviation:+.1f} % of the baseline's")
     row: dict[str, Any] = {
         "part": _part(cell),
         "setup": cell.control_kind or cell.arm,
         "match": cell.match,
+        "params": int(rows["params"].iloc[0]) if len(rows) else "missing",
+        "match_deviation_pct": deviation,
         "paper_abs_diff_pp": "none" if paper is None else paper,
         "test_error_mean_pct": float(errors.mean()) if len(rows) else "missing",
         "test_error_sd_pp": float(errors.std(ddof=1)) if len(rows) > 1 else "one trial" if len(rows) else "missing",
@@ -121,15 +153,15 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     return {**row, **statistics, "note": "; ".join([*said, *notes])}
 
 
-def _deviation(analysis: Analysis, cell: Cell) -> str:
-    """How far the nearest feasible width is from the baseline in what is matched."""
-    column = {"params": "params", "macs": "macs_fwd"}[cell.match]
-    base = baseline_of(analysis.study, cell)[column]
-    if not len(base):
-        return "no baseline to match"
-    return (
-        f"{cell.match} {100 * (analysis.study.rows(cell)[column].iloc[0] / base.iloc[0] - 1):+.1f} % of the baseline's"
-    )
+def match_deviation(analysis: Analysis, cell: Cell) -> float | str:
+    """How far a matched arm is from the baseline in what is matched, per cent; or why there is no such number."""
+    column = {"params": "params", "macs": "macs_fwd"}.get(cell.match)
+    if column is None:
+        return "not matched"
+    rows, base = analysis.study.rows(cell)[column], baseline_of(analysis.study, cell)[column]
+    if not len(rows) or not len(base):
+        return "missing" if not len(rows) else "no baseline"
+    return float(100 * (rows.iloc[0] / base.iloc[0] - 1))
 
 
 def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[str]]:
@@ -157,7 +189,7 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     if found.trials < len(analysis.study.rows(cell)):
         said.append(f"{found.trials} pairs")
     if found.trials == 1:
-        return {**values, **dict.fromkeys(SPREADS[:3], "one trial")}, said
+        return {**values, **dict.fromkeys(ONE_TRIAL, "one trial")}, said
     if found.sd == 0.0:
         said.append("no variance")
     return values, said

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dsresearch.design import InputError
-from dsresearch.report.study import one_line
+from dsresearch.report.cell import one_line
 from dsresearch.statistics import Interval
 
 NOTHING = "–"  # a cell with nothing to say
@@ -24,7 +24,9 @@ class Field:
     """One column: its name in the CSV, its head elsewhere, how a number in it is written.
 
     `style`: `pp` two decimals, `signed` two decimals with sign, `count` whole, `name` a name from the user's files,
-    `text` words. An interval is written with the style of its bounds and takes two columns of the CSV.
+    `text` words, `small` three significant digits (p values, relative differences). An interval is written with the
+    style of its bounds and takes two columns of the CSV. `csv_only` stands in the CSV alone, `full_only` in the CSV and
+    the Markdown file, but not where a table has to be narrow: LaTeX, terminal, README, page.
     """
 
     key: str
@@ -32,17 +34,32 @@ class Field:
     style: str = "text"
     interval: bool = False
     csv_only: bool = False
+    full_only: bool = False
+
+    @property
+    def numeric(self) -> bool:
+        """Whether the column is aligned to the right."""
+        return self.style in ("pp", "signed", "count", "small")
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns, rows and a caption that says where the numbers come from."""
+    """Columns, rows and a caption that says where the numbers come from; notes stand below it, a line each.
+
+    `full_caption` explains the columns that only the full spelling shows.
+    """
 
     name: str
     title: str
     caption: str
     fields: tuple[Field, ...]
     rows: tuple[Mapping[str, Any], ...]
+    notes: tuple[str, ...] = ()
+    full_caption: str = ""
+
+    def shown(self, full: bool) -> tuple[Field, ...]:
+        """The columns of a spelling for people."""
+        return tuple(field for field in self.fields if not field.csv_only and (full or not field.full_only))
 
 
 def to_csv(table: Table) -> bytes:
@@ -63,25 +80,40 @@ def _csv_cells(field: Field, value: Any) -> list[str]:
     if isinstance(value, str):
         return [one_line(value) or NOTHING] * (2 if field.interval else 1)
     if isinstance(value, Interval):
-        return [_fixed(value.lo, 6), _fixed(value.hi, 6)]
-    return [str(value) if field.style == "count" else _fixed(value, 6)]
+        return [_csv_number(field, value.lo), _csv_number(field, value.hi)]
+    return [_csv_number(field, value)]
 
 
-def to_markdown(table: Table) -> str:
-    """A pipe table under its title, caption below; readable as plain text."""
-    fields = [field for field in table.fields if not field.csv_only]
-    cells = [[_markdown(field, row[field.key]) for field in fields] for row in table.rows]
-    heads = [field.head for field in fields]
+def _csv_number(field: Field, value: float) -> str:
+    if field.style == "count":
+        return str(int(value))
+    return f"{float(value):.6g}" if field.style == "small" else _fixed(value, 6)
+
+
+SHORT: Mapping[Any, str] = {
+    "reference": "ref.",
+    "bit-identical": "same",
+}  # where room is scarce; the note says the word
+
+
+def to_markdown(table: Table, full: bool = True) -> str:
+    """A pipe table under its title, caption below; readable as plain text. `full` shows the columns of the file."""
+    fields = table.shown(full)
+    words: Mapping[Any, str] = {} if full else SHORT
+    cells = [[_markdown(field, words.get(row[field.key], row[field.key])) for field in fields] for row in table.rows]
+    heads = [field.head.replace("|", "\\|") for field in fields]
     widths = [max(len(text) for text in column) for column in zip(heads, *cells, strict=True)]
-    numeric = [field.style in ("pp", "signed", "count") for field in fields]
-    widths[-1] = len(heads[-1])  # the last column holds notes of any length
+    numeric = [field.numeric for field in fields]
+    if fields[-1].key == "note":
+        widths[-1] = len(heads[-1])  # notes have any length
     lines = [_pipes(heads, widths, numeric)]
     lines.append(
         "|" + "|".join("-" * (w + 1) + (":" if n else "-") for w, n in zip(widths, numeric, strict=True)) + "|"
     )
     lines += [_pipes(row, widths, numeric) for row in cells]
-    title, caption = _escape_markdown(table.title), _escape_markdown(table.caption)
-    return "\n".join([f"**{title}**", "", *lines, "", caption, ""])
+    caption = f"{table.caption} {table.full_caption}".strip() if full else table.caption
+    title, *below = (_escape_markdown(text) for text in (table.title, caption, *table.notes))
+    return "\n".join([f"**{title}**", "", *lines, "", *(part for text in below for part in (text, ""))])
 
 
 def _pipes(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
@@ -90,7 +122,7 @@ def _pipes(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool])
 
 
 def _markdown(field: Field, value: Any) -> str:
-    text = _text(field, value)
+    text = text_of(field, value)
     if field.style == "name" and text != NOTHING:
         return _code(text)
     return _escape_markdown(text).replace("|", "\\|") if isinstance(value, str) else text
@@ -119,29 +151,60 @@ def _escape_markdown(text: str) -> str:
     return "".join(parts)
 
 
+_COLUMN_CHARACTERS = 62  # what one column of a two-column paper holds at 9 points
+
+
 def to_latex(table: Table) -> str:
-    """A booktabs table environment, to be read with \\input under `\\usepackage{booktabs,graphicx}`."""
-    fields = [field for field in table.fields if not field.csv_only]
-    numeric = ["r" if field.style in ("pp", "signed", "count") else "l" for field in fields]
+    """A booktabs table environment, to be read with \\input under `\\usepackage{booktabs,graphicx}`.
+
+    No wider than the line: wider ones are scaled down, narrow ones left as they are. Notes on rows stand below.
+    """
+    fields = [field for field in table.shown(full=False) if field.key != "note"]
+    columns = "".join("r" if field.numeric else "l" for field in fields)
+    kind = "table*" if _characters(table, fields) > _COLUMN_CHARACTERS else "table"
     lines = [
-        r"\begin{table}",
-        r"\centering",
+        rf"\begin{{{kind}}}",
+        r"\centering\small",
         rf"\caption{{{escape_latex(table.title)}. {escape_latex(table.caption)}}}",
         rf"\label{{tab:{table.name}}}",
-        r"\resizebox{\linewidth}{!}{%",
-        rf"\begin{{tabular}}{{{''.join(numeric)}}}",
+        r"\sbox0{%",
+        rf"\begin{{tabular}}{{@{{}}{columns}@{{}}}}",
         r"\toprule",
         " & ".join(escape_latex(field.head) for field in fields) + r" \\",
         r"\midrule",
     ]
-    for row in table.rows:
+    for at, row in enumerate(table.rows):
+        if at and "part" in row and row["part"] != table.rows[at - 1]["part"]:
+            lines.append(r"\addlinespace")
         lines.append(" & ".join(_latex(field, row[field.key]) for field in fields) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}}", r"\end{table}", ""]
-    return "\n".join(lines)
+    lines += [r"\bottomrule", r"\end{tabular}}%"]
+    lines.append(r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi")
+    below = [*_row_notes(table), *(escape_latex(note) for note in table.notes)]
+    lines += [rf"\par\smallskip\begin{{minipage}}{{\linewidth}}\footnotesize {text}\end{{minipage}}" for text in below]
+    return "\n".join([*lines, rf"\end{{{kind}}}", ""])
+
+
+def _characters(table: Table, fields: Sequence[Field]) -> int:
+    """How wide a table is at its widest cells."""
+    return sum(max(len(text_of(f, row[f.key])) for row in (*table.rows, {f.key: f.head})) + 2 for f in fields)
+
+
+def _row_notes(table: Table) -> list[str]:
+    """What the column `note` says, as one line below the table."""
+    if not any(field.key == "note" for field in table.fields):
+        return []
+    name = next(field for field in table.fields if field.key != "part")
+    said: dict[str, list[str]] = {}
+    for row in table.rows:
+        if one_line(row["note"]):
+            said.setdefault(one_line(row["note"]), []).append(_latex(name, row[name.key]))
+    return (
+        ["; ".join(f"{', '.join(names)}: {escape_latex(note)}" for note, names in said.items()) + "."] if said else []
+    )
 
 
 def _latex(field: Field, value: Any) -> str:
-    text = escape_latex(_text(field, value))
+    text = escape_latex(text_of(field, value))
     if field.style == "name" and text != escape_latex(NOTHING):
         return rf"\texttt{{{text}}}"
     return text if isinstance(value, str) else f"${text}$"
@@ -175,7 +238,7 @@ def escape_latex(text: str) -> str:
     return plain.replace("--", "-{}-").replace("--", "-{}-")  # the hyphens of an option are no dash
 
 
-def _text(field: Field, value: Any) -> str:
+def text_of(field: Field, value: Any) -> str:
     """A cell as words and numbers, for Markdown and LaTeX."""
     if isinstance(value, str):
         return one_line(value) or NOTHING
@@ -186,7 +249,9 @@ def _text(field: Field, value: Any) -> str:
 
 def _number(field: Field, value: float) -> str:
     if field.style == "count":
-        return str(value)
+        return f"{int(value):,}"
+    if field.style == "small":
+        return f"{float(value):.2g}" if value == 0 or abs(value) >= 1e-3 else f"{float(value):.1e}"
     return _fixed(value, 2, sign=field.style == "signed")
 
 

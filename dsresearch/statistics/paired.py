@@ -115,27 +115,26 @@ def _share_reaching(array: Floats, reach: Floats, resamples: int, seed: int, obs
     rows = array.reshape(-1, array.shape[-1])
     bounds = np.broadcast_to(reach, array.shape[:-1]).reshape(-1) - _TIE * np.abs(rows).sum(axis=-1)
     if array.shape[-1] <= EXACT_TRIALS:
-        share = np.array([_exact_share(row, bound) for row, bound in zip(rows, bounds, strict=True)])
+        share = _exact_share(rows, bounds)
     else:
         share = _random_share(rows, bounds, resamples, seed, observed)
     return share.reshape(array.shape[:-1])
 
 
-def _exact_share(row: Floats, bound: float) -> float:
+def _exact_share(rows: Floats, bounds: Floats) -> Floats:
     """All patterns, met in the middle: sums of one half are looked up among the sorted sums of the other."""
-    if bound <= 0:
-        return 1.0
-    half = len(row) // 2
-    left, right = _signed_sums(row[:half]), np.sort(_signed_sums(row[half:]))
-    reaching = left.size * right.size - int(np.searchsorted(right, bound - left, side="left").sum())
-    return float(2 * reaching / 2 ** len(row))  # sums come in pairs of opposite sign
+    half = rows.shape[-1] // 2
+    left, right = rows[:, :half] @ _signs(half).T, np.sort(rows[:, half:] @ _signs(rows.shape[-1] - half).T, axis=-1)
+    share = np.ones(len(rows))  # a bound of 0 is always reached
+    for at in np.flatnonzero(bounds > 0):
+        below = int(np.searchsorted(right[at], bounds[at] - left[at], side="left").sum())
+        share[at] = 2 * (left[at].size * right[at].size - below)  # sums come in pairs of opposite sign
+    return np.asarray(np.where(bounds > 0, share / 2.0 ** rows.shape[-1], 1.0), dtype=np.float64)
 
 
-def _signed_sums(values: Floats) -> Floats:
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums + value, sums - value])
-    return sums
+def _signs(n: int) -> Floats:
+    """All 2^n patterns of n signs, shape (2^n, n)."""
+    return np.asarray(1.0 - 2.0 * (np.arange(2**n)[:, None] >> np.arange(n) & 1), dtype=np.float64)
 
 
 def _random_share(rows: Floats, bounds: Floats, resamples: int, seed: int, observed: bool) -> Floats:

@@ -168,14 +168,20 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(found, reasons, _qualifiers(evidence, found), shown)
 
 
-def _answers(evidence: Evidence) -> Gates:
+def _answers(evidence: Evidence, margin: float | None = None) -> Gates:
     return gates(
         np.asarray(evidence.differences[evidence.candidate]),
         np.stack([evidence.differences[rival] for rival in evidence.rivals]),
         np.stack([evidence.controls[control] for control in GATED_CONTROLS]),
-        evidence.margin,
+        evidence.margin if margin is None else margin,
         evidence.alpha,
     )
+
+
+def word_at(evidence: Evidence, margin: float) -> str:
+    """The word of rules 3 to 6 at another margin than the protocol's, of evidence that is complete: a sensitivity."""
+    found = str(word(_answers(evidence, margin)))
+    return "CONSISTENT" if found == "SUPPORTED" and evidence.candidate_class == "exact" else found
 
 
 def _lacking(evidence: Evidence) -> tuple[str, ...]:
@@ -230,8 +236,10 @@ def _reasons(evidence: Evidence, answers: Gates) -> tuple[str, ...]:
     for name, values in gated.items():
         inside = bool(tost_p(values, margin) < alpha)
         reasons.append(_said(name, values, narrow) + f", {'' if inside else 'not '}inside ±{margin:g}")
-    for rival, sign in zip(evidence.rivals, relation, strict=True):
-        reasons.append(f"{rival} is {'significantly' if sign > 0 else 'not significantly'} farther than {hybrid}")
+    apart = [rival for rival, sign in zip(evidence.rivals, relation, strict=True) if sign > 0]
+    others = [rival for rival in evidence.rivals if rival not in apart]
+    said = f"significantly farther from the baseline than {hybrid}: {', '.join(apart) or 'no rival'}"
+    reasons.append(said + (f"; not shown for {', '.join(others)}" if apart and others else ""))
     return tuple(reasons)
 
 
@@ -240,13 +248,16 @@ def _qualifiers(evidence: Evidence, found: str) -> dict[str, str]:
     out = {}
     power = tost_power(difference_sd(evidence.n_test), evidence.trials, evidence.margin, evidence.alpha)
     if power < ENOUGH_POWER:
-        out["underpowered"] = f"planned chance that TOST passes for equal arms {power:.2f}, below {ENOUGH_POWER}"
+        out["underpowered"] = (
+            f"the planned chance to show equal arms equal is {100 * power:.0f} %, below {100 * ENOUGH_POWER:.0f} %"
+        )
     if not all(evidence.matched.get(match) == found for match in ("params", "macs")):
-        out["capacity-confounded"] = "not the same verdict, or none, with parameters and with multiply-adds matched"
+        given = ", ".join(f"{match} {evidence.matched.get(match, 'not run')}" for match in ("params", "macs"))
+        out["capacity-confounded"] = f"not the same word from both matched sets of arms ({given})"
     if evidence.discordance is None:
         out["outcome-only"] = "no predictions were kept: equal error is not equal mechanism"
     elif not mechanism_alike(evidence.discordance, evidence.candidate, evidence.rivals, evidence.alpha):
-        out["outcome-only"] = "discordance does not set the candidate apart from the rivals"
+        out["outcome-only"] = "the pictures that are got wrong do not set the hybrid apart from the rivals"
     if evidence.profile not in PAPER_PROFILES:
         out["profile"] = f"{evidence.profile}: not the paper's schedule of 190 epochs"
     return out
@@ -263,11 +274,11 @@ def mechanism_alike(discordance: Mapping[str, Floats], candidate: str, rivals: t
     if not rivals or len(sizes) > 1 or min(sizes) < 2:
         return False
     seed, mine, *theirs = (np.asarray(value, dtype=np.float64) for value in values)
-    larger = holm([_greater_p(rival - seed) for rival in theirs])
-    return bool(_greater_p(NON_INFERIOR * seed - mine) < alpha and (larger < alpha).all())
+    larger = holm([greater_p(rival - seed) for rival in theirs])
+    return bool(greater_p(NON_INFERIOR * seed - mine) < alpha and (larger < alpha).all())
 
 
-def _greater_p(d: Floats) -> float:
+def greater_p(d: Floats) -> float:
     """One-sided p of the paired t test that the mean is above 0; without variance 0 or 1."""
     spread, mean = float(sd(d)), float(d.mean())
     if spread == 0.0:

@@ -1,0 +1,95 @@
+"""Evidence beyond the error rate: on which pictures two models of a trial err, from predictions.parquet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from dsresearch.design import InputError
+from dsresearch.report.cell import Cell
+from dsresearch.report.pairs import baseline_of
+from dsresearch.report.study import Study
+from dsresearch.statistics import agreement
+
+Key = tuple[str, str, str, int]  # arm, control_kind, match, trial
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The predictions of one model, in the order of the pictures.
+
+    Attributes:
+        pictures: index and label of every test picture, shape (n, 2).
+        pred: predicted class, shape (n,).
+    """
+
+    pictures: npt.NDArray[np.int64]
+    pred: npt.NDArray[np.int64]
+
+    @property
+    def wrong(self) -> npt.NDArray[np.bool_]:
+        """Which pictures the model gets wrong, shape (n,)."""
+        return np.asarray(self.pred != self.pictures[:, 1])
+
+
+def kept_predictions(study: Study) -> Mapping[Key, Kept] | None:
+    """Predictions of every model, or None where the study keeps none.
+
+    Raises InputError where a model's wrong predictions are not as many as trials.csv says.
+    """
+    frame = study.parquet("predictions")
+    if frame is None:
+        return None
+    counts = study.trials.set_index(["arm", "control_kind", "match", "trial"])["test_wrong"].to_dict()
+    out: dict[Key, Kept] = {}
+    for key, rows in frame.groupby(["arm", "control_kind", "match", "trial"], observed=True, sort=True):
+        rows = rows.sort_values("image_id")
+        pictures = rows[["image_id", "label"]].to_numpy(np.int64)
+        kept = Kept(pictures, rows["pred"].to_numpy(np.int64))
+        wrong = int(kept.wrong.sum())
+        if key in counts and wrong != counts[key]:
+            raise InputError(
+                f"{study.folder / 'predictions.parquet'}: {_name(key)} trial {key[3]}: {wrong} wrong, "
+                f"allowed: {counts[key]} as in trials.csv"
+            )
+        out[key] = kept
+    return out
+
+
+def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> pd.DataFrame:
+    """Columns trial, discordance, disagreement, kappa (shares, not percent) of a cell and its baseline, a row a trial.
+
+    A trial of which one of the two models kept no predictions has no row. The control `split` stands on other pictures,
+    so that nothing is compared. Raises InputError where the pictures of another pair are not the same.
+    """
+    base = baseline_of(study, cell).set_index("trial")
+    rows = []
+    for trial in trials if cell.control_kind != "split" else []:
+        one = kept.get((cell.arm, cell.control_kind, cell.match, trial))
+        row = base.loc[trial]
+        two = kept.get((row["arm"], row["control_kind"], row["match"], trial))
+        if one is None or two is None:
+            continue
+        if not np.array_equal(one.pictures, two.pictures):
+            raise InputError(
+                f"{study.folder / 'predictions.parquet'}: {cell.name} trial {trial}: other pictures than the "
+                "baseline's, allowed: one test set a trial"
+            )
+        rows.append((trial, *agreement(one.pred, two.pred, one.pictures[:, 1])))
+    return pd.DataFrame(rows, columns=["trial", "discordance", "disagreement", "kappa"])
+
+
+def discordance_between(one: Cell, two: Cell, trials: int, kept: Mapping[Key, Kept]) -> float:
+    """Mean share of the pictures that exactly one of two cells gets wrong, over the trials that both have; else NaN."""
+    shares = []
+    for trial in range(trials):
+        a, b = (kept.get((cell.arm, cell.control_kind, cell.match, trial)) for cell in (one, two))
+        if a is not None and b is not None and np.array_equal(a.pictures, b.pictures):
+            shares.append(float(np.mean(a.wrong != b.wrong)))
+    return float(np.mean(shares)) if shares else float("nan")
+
+
+def _name(key: Key) -> str:
+    return f"control {key[1]}" if key[1] else key[0]

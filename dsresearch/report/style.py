@@ -1,0 +1,178 @@
+"""The look of every figure: one colour and marker for an arm wherever it is drawn, print sizes, and files as bytes.
+
+Colours are seaborn's colour-blind palette, markers differ too, so that a print in grey still tells the arms apart. PDF,
+PNG and SVG hold no date and no path: the same rows give the same bytes.
+"""
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from dsresearch.report.cell import Cell, one_line
+
+COLUMN, PAGE = 3.5, 7.1  # inches: one column of a two-column paper, and both
+LONGEST = 36  # characters of a name beside a figure, else it leaves no room to draw
+WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power")
+INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas
+
+_BLUE, _ORANGE, _GREEN, _RED, _PINK, _BROWN, _, _GREY, _, _SKY = (to_hex(c) for c in sns.color_palette("colorblind"))
+# Colour and marker of the named arms; whatever else a study has takes a place of `sns.husl_palette` and of _FURTHER.
+ARMS: Mapping[str, tuple[str, str]] = {
+    "separable": (INK, "o"),
+    "inception": (_ORANGE, "s"),
+    "resnext": (_RED, "^"),
+    "inception_reformulated": (_BROWN, "v"),
+    "separable_strict": (_SKY, "P"),
+    "hybrid": (_BLUE, "D"),
+    "hybrid_residual": (_GREEN, "X"),
+    "hybrid_learned": (_PINK, "p"),
+}
+CONTROL_COLOUR, CONTROL_MARKER = "#7d7d7d", "o"
+_FURTHER = "<>hdH8*Ps^v"
+
+_METADATA: Mapping[str, Mapping[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One figure: its files, what it shows, or why it is not drawn.
+
+    Attributes:
+        name: file name without its ending.
+        title: what it shows, a few words.
+        caption: how to read it.
+        alt: what a reader who cannot see it should know.
+        files: PDF, PNG and CSV by file name; empty where the figure is not drawn.
+        svg: the same drawing for the page, in colours that follow the reader's theme.
+        absent: why it is not drawn; empty where it is.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    svg: str = ""
+    absent: str = ""
+
+    @property
+    def wide(self) -> bool:
+        """Whether it wants both columns of a paper."""
+        return self.name in WIDE
+
+
+def looks(cells: Sequence[Cell]) -> dict[Cell, tuple[str, str]]:
+    """Colour and marker of every cell; the same arm has the same in every figure of every study."""
+    further = [cell for cell in cells if not cell.control_kind and cell.arm not in ARMS]
+    colours = [to_hex(c) for c in sns.husl_palette(max(len(further), 1), s=0.75, l=0.55)]
+    out = {}
+    for cell in cells:
+        if cell.control_kind:
+            out[cell] = (CONTROL_COLOUR, CONTROL_MARKER)
+        elif cell.arm in ARMS:
+            out[cell] = ARMS[cell.arm]
+        else:
+            place = further.index(cell)
+            out[cell] = (colours[place], _FURTHER[place % len(_FURTHER)])
+    return out
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """The project's look, whatever the user's matplotlibrc says."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        sns.set_theme(context="paper", style="whitegrid", palette="colorblind", font="DejaVu Sans")
+        mpl.rcParams.update(
+            {
+                "font.size": 7.5,
+                "axes.titlesize": 8.5,
+                "axes.titleweight": "bold",
+                "axes.titlelocation": "left",
+                "axes.labelsize": 7.5,
+                "xtick.labelsize": 7,
+                "ytick.labelsize": 7,
+                "legend.fontsize": 6.5,
+                "legend.frameon": False,
+                "grid.linewidth": 0.5,
+                "grid.color": GRID,
+                "axes.edgecolor": GRID,
+                "axes.linewidth": 0.6,
+                "axes.labelcolor": INK,
+                "text.color": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "lines.linewidth": 1.2,
+                "pdf.compression": 6,
+                "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
+                "svg.hashsalt": "dsresearch",  # else its identifiers differ from run to run
+                "figure.dpi": 100,
+                "savefig.dpi": 220,
+            }
+        )
+        yield
+
+
+def picture(
+    name: str, figure: Figure, drawn: pd.DataFrame, *, title: str, caption: str, alt: str, source: str
+) -> Picture:
+    """A drawn figure as files; `source` (study and commit) stands small under the drawing itself."""
+    figure.supxlabel(label(source), x=0.995, ha="right", fontsize=5, color=SOFT)
+    files = {f"{name}.csv": drawn.to_csv(index=False, lineterminator="\n", float_format="%.6f").encode()}
+    svg = ""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # laid out once, for all three
+    for kind, metadata in _METADATA.items():
+        sink = io.BytesIO()
+        figure.savefig(sink, format=kind, metadata=dict(metadata), transparent=kind == "svg")
+        if kind == "svg":
+            svg = _themed(sink.getvalue().decode())
+        else:
+            files[f"{name}.{kind}"] = sink.getvalue()
+    return Picture(name, title, caption, alt, files, svg)
+
+
+_DARK = {INK: "#e9ecef", SOFT: "#a5adb5", GRID: "#3b4249", BAND: "#2a3036", "#ffffff": "#171b1f", _BLUE: "#4aa3df"}
+_DARK |= {CONTROL_COLOUR: "#a3a9af"}
+
+
+def _themed(svg: str) -> str:
+    """An SVG whose ink, grid and ground follow the reader's theme; its colours of arms stay what they are."""
+    svg = svg[svg.index("<svg") :]
+    names = {colour: f"--c{at}" for at, colour in enumerate(_DARK)}
+    for colour, name in names.items():
+        svg = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: var({name})", svg)
+    light = "".join(f"{name}:{colour};" for colour, name in names.items())
+    dark = "".join(f"{names[colour]}:{value};" for colour, value in _DARK.items())
+    rules = f"<style>:root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    return re.sub(r"(<svg[^>]*>)", rf"\1{rules}", svg, count=1)
+
+
+def label(text: str) -> str:
+    """A user's name as a label: no mathematics, no character that the font lacks."""
+    shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text))
+    if len(shown) > LONGEST and "," not in shown:  # a name, not the line of the source
+        shown = f"{shown[: LONGEST - 14]}...{shown[-11:]}"
+    return shown.replace("\\", "/").replace("$", r"\$")
+
+
+def source_of(study: Any) -> str:
+    """The line under a drawing: what was trained, on what, from which commit."""
+    commits = ", ".join(study.commits) or "not recorded"
+    return (
+        f"{one_line(study.about['study'])}, {one_line(study.dataset)}, profile {one_line(study.about['profile'])}, "
+        f"{study.protocol.trials} trials, {study.n_test} test pictures, runs {commits}"
+    )

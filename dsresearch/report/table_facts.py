@@ -1,0 +1,243 @@
+"""T5 which formulations are one function, T6 what they cost, T10 what is the same to the bit."""
+
+from typing import Any
+
+import pandas as pd
+
+from dsresearch.design import InputError
+from dsresearch.report.cell import Cell, one_line
+from dsresearch.report.draw_curves import read_divergence
+from dsresearch.report.evidence import EXACT, Analysis
+from dsresearch.report.study import Study
+from dsresearch.report.table4 import match_deviation
+from dsresearch.report.tables import Field, Table
+
+EXACTNESS = (
+    Field("pair", "pair", "name"),
+    Field("class", "class"),
+    Field("transported", "transported"),
+    Field("max_rel_out_f64", "outputs, float64", "small"),
+    Field("max_rel_grad_f64", "gradients, float64", "small"),
+    Field("max_rel_out_f32", "outputs, float32", "small"),
+    Field("steps_until_divergence", "steps to 1e-3", "count"),
+    Field("params_equal", "same parameters"),
+    Field("verdict", "verdict"),
+    Field("how", "how it was shown", full_only=True),
+)
+
+
+def exactness(analysis: Analysis) -> Table:
+    """T5: every pair that the study's exactness test compared, by weight transport in float64."""
+    study = analysis.study
+    caption = (
+        f"{study.caption()} exact: same function with as many parameters; reparam: same class of functions under a "
+        "linear map; distinct: neither. Largest relative difference after weight transport; exact asks for at most "
+        f"{EXACT:g} in float64. A distinct pair has no map, so that there is no difference to give. Steps to 1e-3: "
+        "optimiser steps until the weights of the transported twin lie a thousandth apart (divergence.csv)."
+    )
+    title = "Which formulations are one function"
+    if study.exactness is None:
+        absent = {**dict.fromkeys((f.key for f in EXACTNESS), "not run"), "pair": "all pairs"}
+        return Table("exactness", title, caption, EXACTNESS, (absent,), ("The study keeps no exactness.json.",))
+    order = {cell.setup: at for at, cell in enumerate(study.cells)}
+    pairs = sorted(
+        study.exactness["pairs"], key=lambda p: (order.get(str(p.get("b")), 99), str(p.get("a")), str(p.get("b")))
+    )
+    rows = tuple(_exact_row(study, pair) for pair in pairs)
+    return Table("exactness", title, caption, EXACTNESS, rows)
+
+
+def _exact_row(study: Study, pair: Any) -> dict[str, Any]:
+    found, mapped = str(pair.get("class", "")), pair.get("class") in ("exact", "reparam")
+    steps: int | str = "no map" if not mapped else "not run"
+    if pair.get("same_bits"):
+        steps = "never: same bits"
+    elif mapped and pair.get("b") == "separable_strict":
+        steps = _steps_apart(study)
+    row: dict[str, Any] = {
+        "pair": f"{one_line(pair.get('a'))} = {one_line(pair.get('b'))}" if mapped else
+        f"{one_line(pair.get('a'))} / {one_line(pair.get('b'))}",
+        "class": found or "unknown",
+        "transported": "yes" if mapped else "no map",
+        "steps_until_divergence": steps,
+        "params_equal": {True: "yes", False: "no"}.get(pair.get("params_equal"), "unknown"),
+        "verdict": {True: "holds", False: "FAILS"}.get(pair.get("passed"), "unknown"),
+        "how": ", ".join(filter(None, (one_line(pair.get(key) or "") for key in ("method", "detail")))) or "not told",
+    }  # fmt: skip
+    for key in ("max_rel_out_f64", "max_rel_grad_f64", "max_rel_out_f32"):
+        value = pair.get(key)
+        row[key] = float(value) if isinstance(value, (int, float)) else "no map" if not mapped else "not measured"
+    return row
+
+
+def _steps_apart(study: Study) -> int | str:
+    path = study.folder / "divergence.csv"
+    if not path.exists():
+        return "not run"
+    rows = read_divergence(path)
+    apart = rows[(rows["control_kind"] == "exact") & (rows["relative_distance"] > 1e-3)]
+    return int(apart["step"].min()) if len(apart) else "not within the run"
+
+
+# --- T6 ---------------------------------------------------------------------------------------------------------
+
+COST = (
+    Field("setup", "setup", "name"),
+    Field("match", "match"),
+    Field("width", "width", "count"),
+    Field("params", "parameters", "count"),
+    Field("macs_fwd", "multiply-adds", "count"),
+    Field("deviation_pct", "deviation %", "signed"),
+    Field("train_s_per_epoch", "s an epoch", "pp"),
+    Field("images_per_s", "images/s", "count"),
+    Field("peak_mem_mib", "peak MiB", "count"),
+    Field("test_error_mean_pct", "error %", "pp"),
+    Field("test_error_sd_pp", "SD", "pp"),
+)
+
+
+def cost(analysis: Analysis) -> Table:
+    """T6: parameters, multiply-adds, speed and memory of every arm, beside its error."""
+    study = analysis.study
+    rows = tuple(_cost_row(analysis, cell) for cell in study.cells if not cell.control_kind)
+    caption = (
+        f"{study.caption()} Multiply-adds of one forward pass of one picture. Deviation: how far a matched arm is off "
+        "the baseline in what is matched. Seconds an epoch and images a second of the training itself, compilation "
+        "left out, peak memory of the process: as runs.csv has them, other work on the machine included."
+    )
+    return Table("cost", "What the formulations cost", caption, COST, rows)
+
+
+def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
+    study, rows = analysis.study, analysis.study.rows(cell)
+    row: dict[str, Any] = {"setup": cell.arm, "match": cell.match}
+    if not len(rows):
+        return {**dict.fromkeys((field.key for field in COST), "missing"), **row}
+    percent, first = 100 * rows["test_wrong"] / rows["n_test"], rows.iloc[0]
+    run = last_run(study, cell)
+    speed = None if run is None or pd.isna(run["images_per_s"]) else float(run["images_per_s"])
+    images = first["steps"] / first["epochs"] * first["batch_size"]
+    memory = None if run is None or pd.isna(run["peak_mem_mib"]) else float(run["peak_mem_mib"])
+    return {
+        **row,
+        "width": "not told" if pd.isna(first["width"]) else int(first["width"]),
+        "params": int(first["params"]),
+        "macs_fwd": int(first["macs_fwd"]),
+        "deviation_pct": match_deviation(analysis, cell),
+        "train_s_per_epoch": images / speed if speed else "not recorded",
+        "images_per_s": round(speed) if speed else "not recorded",
+        "peak_mem_mib": round(memory) if memory else "not recorded",
+        "test_error_mean_pct": float(percent.mean()),
+        "test_error_sd_pp": float(percent.std(ddof=1)) if len(rows) > 1 else "one trial",
+    }
+
+
+def last_run(study: Study, cell: Cell) -> Any:
+    """The last row of runs.csv of a cell that tells a speed, or its last row, or None."""
+    if study.runs is None:
+        return None
+    runs = study.runs
+    runs = runs[(runs["control_kind"] == cell.control_kind) & (runs["match"] == cell.match) & (runs["arm"] == cell.arm)]
+    told = runs[runs["images_per_s"].notna()]
+    runs = told if len(told) else runs
+    return runs.sort_values("attempt").iloc[-1] if len(runs) else None
+
+
+# --- T10 --------------------------------------------------------------------------------------------------------
+
+DETERMINISM = (
+    Field("invariance", "what is varied"),
+    Field("promise", "promise"),
+    Field("passed", "result"),
+    Field("sha256", "sha256", "name"),
+    Field("device", "device"),
+    Field("source", "shown by"),
+)
+# Invariances of the training and what is promised of each; determinism.csv of the study's folder fills them.
+PROMISES = {
+    "rerun in a fresh process": "bit for bit",
+    "resume from a checkpoint": "bit for bit",
+    "one trial alone or among others": "bit for bit",
+    "evaluation on or off": "bit for bit",
+    "order of the cells": "bit for bit",
+    "number of workers": "bit for bit",
+    "trials in one program": "another execution mode, never within a pair",
+    "exact formulation, float64": f"at most {EXACT:g}",
+}
+_GIVEN = ("invariance", "passed", "sha256", "device")
+
+
+def determinism(analysis: Analysis) -> Table:
+    """T10: what stays the same to the bit. The study shows two rows itself; `determinism.csv` fills the others.
+
+    That file has the columns invariance (a key of PROMISES), passed (true or false), sha256, device.
+    """
+    study = analysis.study
+    given = {row["invariance"]: row for row in _read_determinism(study)}
+    rows = []
+    for name, promise in PROMISES.items():
+        row = {"invariance": name, "promise": promise}
+        shown = given.get(name) or _own_row(analysis, name)
+        row |= shown or {"passed": "not run", "sha256": "not run", "device": "not run", "source": "no determinism.csv"}
+        rows.append(row)
+    caption = (
+        f"{study.caption()} Bitwise promises hold for one model of processor, one set of versions, flags and "
+        "threads. The hash is that of the final weights of trial 0. The test suite (`make test`) checks resuming, "
+        "killing and workers on small studies besides."
+    )
+    return Table("determinism", "What is the same to the bit", caption, DETERMINISM, tuple(rows))
+
+
+def _own_row(analysis: Analysis, name: str) -> dict[str, str] | None:
+    study = analysis.study
+    device = one_line(", ".join(sorted(set(study.rows_read["device_kind"]))))
+    if name == "rerun in a fresh process":
+        cell = analysis.control("rerun")
+        pairs = analysis.pairs.get(cell) if cell else None
+        if cell is None or pairs is None or not len(pairs):
+            return None
+        same = int(pairs["bit_identical"].sum())
+        said = "pass" if same == len(pairs) else f"FAIL in {len(pairs) - same} of {len(pairs)} trials"
+        sha = study.rows(cell)["params_sha256"].iloc[0][:12] or "not kept"
+        return {"passed": said, "sha256": sha, "device": device, "source": f"control rerun, {len(pairs)} trials"}
+    if name.startswith("exact") and study.exactness is not None:
+        exact = [pair for pair in study.exactness["pairs"] if pair.get("class") == "exact"]
+        if exact:
+            said = "FAIL" if analysis.exactness_fails else "pass"
+            return {
+                "passed": said,
+                "sha256": "no weights",
+                "device": device,
+                "source": f"exactness.json, {len(exact)} pairs",
+            }
+    return None
+
+
+def _read_determinism(study: Study) -> list[dict[str, str]]:
+    path = study.folder / "determinism.csv"
+    if not path.exists():
+        return []
+    try:
+        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: {one_line(error)}, allowed: comma-separated values") from None
+    for name in _GIVEN:
+        if name not in frame.columns:
+            raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(_GIVEN)}")
+    for at, row in enumerate(frame.to_dict("records")):
+        for name, allowed in (("invariance", tuple(PROMISES)), ("passed", ("true", "false"))):
+            if row[name] not in allowed:
+                raise InputError(
+                    f"{path}: line {at + 2}: column {name}: {row[name]!r} is not allowed: {', '.join(allowed)}"
+                )
+    words = {"true": "pass", "false": "FAIL"}
+    return [
+        {
+            "invariance": row["invariance"],
+            "passed": words[row["passed"]],
+            "sha256": one_line(row["sha256"])[:12] or "not kept",
+            "device": one_line(row["device"]) or "not told",
+            "source": "determinism.csv",
+        }
+        for row in frame.to_dict("records")
+    ]

@@ -1,0 +1,245 @@
+"""T9 what designs can show, T7 FractalNet and DarkNet, T8 the claims of the paper that a study of this kind decides."""
+
+from typing import Any
+
+import pandas as pd
+
+from dsresearch.report.cell import Cell
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.planning import chances_table
+from dsresearch.report.table4 import PAPER
+from dsresearch.report.table_facts import last_run
+from dsresearch.report.tables import Field, Table
+from dsresearch.statistics import Comparison, Interval, holm
+
+POWER = (
+    Field("n_test", "test pictures", "count"),
+    Field("trials", "trials", "count"),
+    Field("sd_diff_pp", "SD of d", "pp"),
+    Field("mde80_pp", "detects (80 %)", "pp"),
+    Field("tost80_margin_pp", "shows equal (80 %)", "pp"),
+    Field("p_supported", "SUPPORTED if true", "pp"),
+    Field("p_not_supported", "NOT SUPPORTED", "pp", full_only=True),
+    Field("p_undecided", "UNDECIDED", "pp", full_only=True),
+    Field("compute_hours", "hours here", "pp"),
+)
+
+
+def power(analysis: Analysis) -> Table:
+    """T9: what designs of other sizes can show, and how long they would train on this study's device."""
+    study, protocol = analysis.study, analysis.study.protocol
+    hours = _hours_a_trial(analysis)
+    rows = [
+        {
+            "n_test": int(row["n_test"]),
+            "trials": int(row["trials"]),
+            "sd_diff_pp": row["sd_diff_pp"],
+            "mde80_pp": row["mde80_pp"],
+            "tost80_margin_pp": row["tost80_margin_pp"],
+            "p_supported": row["SUPPORTED"],
+            "p_not_supported": row["NOT SUPPORTED"],
+            "p_undecided": row["UNDECIDED"],
+            "compute_hours": "other data" if row["n_test"] != study.n_test else "not recorded" if hours is None
+            else hours * row["trials"],
+        }
+        for row in chances_table(protocol, study.n_test).to_dict("records")
+    ]  # fmt: skip
+    caption = (
+        f"{study.caption()} Planned at 7 % error: SD of d sqrt(err/n); smallest difference found and smallest margin "
+        "passed with a chance of 80 %; chance of each word where the hypothesis is true, by simulation of the rule "
+        "before the cap to CONSISTENT. Hours: training of all cells of this study at the speeds of runs.csv, one "
+        "after another."
+    )
+    return Table("power", "What designs can show", caption, POWER, tuple(rows))
+
+
+def _hours_a_trial(analysis: Analysis) -> float | None:
+    """Hours of training that one trial of every cell takes at the recorded speeds; None where a speed is missing."""
+    study, total = analysis.study, 0.0
+    for cell in study.cells:
+        rows, run = study.rows(cell), last_run(study, cell)
+        if not len(rows) or run is None or pd.isna(run["images_per_s"]):
+            return None
+        total += float(rows["steps"].iloc[0]) * float(rows["batch_size"].iloc[0]) / float(run["images_per_s"]) / 3600
+    return total or None
+
+
+# --- T7 ---------------------------------------------------------------------------------------------------------
+
+FRACTAL = (
+    Field("network", "network"),
+    Field("separable", "separable"),
+    Field("paper_error_pct", "paper, error %", "pp"),
+    Field("error_mean_pct", "error %", "pp"),
+    Field("sd_pp", "SD", "pp"),
+    Field("diff_pp", "with less without", "signed"),
+    Field("diff_t95", "t 95 %", "signed", interval=True),
+    Field("p_signflip", "p sign-flip", "small"),
+    Field("n_trials", "trials", "count"),
+    Field("paper_statement", "the paper says"),
+    Field("agrees", "agrees?"),
+)
+# Ghosh 2017, Figures 5 and 6: test error in per cent with and without separable layers, one trial each; what it says.
+FRACTAL_DARK = {
+    "fractalnet": ("FractalNet", 6.15, 7.61, "little to no impact upon performance"),
+    "darknet": ("DarkNet", 6.03, 11.9, "tremendous performance improvements"),
+}
+
+
+def fractal_dark(analysis: Analysis) -> Table:
+    """T7: the paper's Figures 5 and 6, from a study `fractalnet` or `darknet`; elsewhere named as not run here."""
+    rows = [row for study in FRACTAL_DARK for row in _network_rows(analysis, study)]
+    caption = (
+        f"{analysis.study.caption()} The paper trained each network once. It calls 1.46 pp (FractalNet) little to no "
+        "impact, more than any difference that its Figure 4 takes as evidence (at most 0.83 pp). Agrees: little "
+        "impact where the difference is equivalent to 0 at the margin, an improvement where its 95 % interval lies "
+        "wholly below the margin."
+    )
+    notes = tuple(
+        f"{FRACTAL_DARK[name][0]} is not part of this study: `dsresearch run {name}`."
+        for name in FRACTAL_DARK
+        if analysis.study.about["study"] != name
+    )
+    return Table("fractal_dark", "With and without separable layers", caption, FRACTAL, tuple(rows), notes)
+
+
+def _network_rows(analysis: Analysis, name: str) -> list[dict[str, Any]]:
+    network, with_error, without_error, says = FRACTAL_DARK[name]
+    rows = []
+    cells = _with_and_without(analysis, name)
+    for word, paper in (("yes", with_error), ("no", without_error)):
+        row: dict[str, Any] = {**dict.fromkeys((field.key for field in FRACTAL), "not run")}
+        row |= {"network": network, "separable": word, "paper_error_pct": paper, "paper_statement": says}
+        cell = cells.get(word)
+        if cell is not None and len(of := analysis.study.rows(cell)):
+            percent = 100 * of["test_wrong"] / of["n_test"]
+            row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(of)}
+            row["sd_pp"] = float(percent.std(ddof=1)) if len(of) > 1 else "one trial"
+            row |= dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
+        rows.append(row)
+    found = {word: analysis.comparisons.get(cell) for word, cell in cells.items()}
+    one = found.get("yes") or found.get("no")
+    if one is not None:
+        rows[0] |= _difference(analysis, one, 1.0 if found.get("yes") else -1.0, says)
+    return rows
+
+
+def _with_and_without(analysis: Analysis, name: str) -> dict[str, Cell]:
+    """The arms of the network with and without separable layers, told apart by their setups."""
+    if analysis.study.about["study"] != name:
+        return {}
+    cells = [cell for cell in analysis.study.cells if not cell.control_kind and cell.match == "width"]
+    out: dict[str, Cell] = {}
+    for cell in cells:
+        out.setdefault("yes" if "separable" in cell.setup else "no", cell)
+    return out
+
+
+def _difference(analysis: Analysis, found: Comparison, sign: float, says: str) -> dict[str, Any]:
+    lo, hi = sorted((sign * found.t95.lo, sign * found.t95.hi))
+    margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
+    if says.startswith("little"):
+        agrees = "yes" if found.p_tost < alpha else "no" if lo > margin or hi < -margin else "undecided"
+    else:
+        agrees = "yes" if hi < -margin else "no" if lo > -margin else "undecided"
+    single = found.trials == 1
+    return {
+        "diff_pp": sign * found.mean,
+        "diff_t95": "one trial" if single else Interval(lo, hi),
+        "p_signflip": found.p_sign_flip,
+        "agrees": "undecided" if single else agrees,
+    }
+
+
+# --- T8 ---------------------------------------------------------------------------------------------------------
+
+CLAIMS = (
+    Field("claim_id", "claim"),
+    Field("quoted", "the paper says", full_only=True),
+    Field("quantity", "quantity"),
+    Field("paper_value", "paper", "pp"),
+    Field("ours", "ours", "pp"),
+    Field("ours_t95", "95 %", "pp", interval=True),
+    Field("criterion", "criterion", full_only=True),
+    Field("status", "status"),
+    Field("caveat", "caveat"),
+)
+_SAYS = "the most accurate formulation should provide us with the least absolute difference from test error"
+
+
+def claims(analysis: Analysis) -> Table:
+    """T8: what this study says of the six rows of the paper's Figure 4 and of the sentence above them.
+
+    The claims of both papers from all studies stand in `paper/claims.csv`; here is what one study can decide.
+    """
+    study = analysis.study
+    asked = {name: cell for cell in study.cells if (name := cell.arm) in PAPER and cell.match == "width"
+             and not cell.control_kind and name != "separable"}  # fmt: skip
+    rivals = [cell for cell in asked.values() if cell.role == "rival" and cell in analysis.comparisons]
+    adjusted: Any = holm([analysis.comparisons[cell].p_sign_flip for cell in rivals]) if rivals else []
+    differs = {cell: float(p) for cell, p in zip(rivals, adjusted, strict=True)}
+    rows = [_claim(analysis, name, asked.get(name), differs) for name in PAPER if name != "separable"]
+    rows.append(_nearest(analysis))
+    caption = (
+        f"{study.caption()} Of the paper's Figure 4 (Ghosh 2017, section 4), CIFAR-10, 190 epochs, 10 trials. Ours: "
+        "B, the absolute mean difference, with the 95 % t interval of the signed mean. Criterion for a rival: the "
+        "exact sign-flip test finds a difference (Holm); for the control and the hybrid: TOST passes at the margin. "
+        "A study on other pictures, or not on the paper's schedule, decides nothing about the paper's claim, "
+        "whatever it finds."
+    )
+    return Table("claims", "The paper's claims", caption, CLAIMS, tuple(rows))
+
+
+def _decides(analysis: Analysis) -> str:
+    """Why the study does not decide a claim of the paper; empty where it does."""
+    study = analysis.study
+    if study.dataset != "cifar10":
+        return "other pictures than the paper's"
+    return "" if str(study.about["profile"]) in ("paper", "confirm") else "not the paper's schedule"
+
+
+def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell, float]) -> dict[str, Any]:
+    equal = name in ("separable_strict", "hybrid")
+    row: dict[str, Any] = {
+        "claim_id": f"fig4-{name.replace('_', '-')}",
+        "quoted": f"{PAPER[name]}% absolute difference from baseline",
+        "quantity": f"{name} and the baseline {'are equal' if equal else 'differ'}",
+        "paper_value": PAPER[name],
+        "criterion": "TOST passes" if equal else "sign-flip p, Holm, below alpha",
+        "ours": "not run",
+        "ours_t95": "not run",
+        "status": "not run",
+        "caveat": _decides(analysis) or "none",
+    }
+    found = analysis.comparisons.get(cell) if cell else None
+    if cell is None or found is None:
+        return row
+    row |= {"ours": found.b, "ours_t95": "one trial" if found.trials == 1 else found.t95}
+    margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
+    same, apart = found.p_tost < alpha, found.t95.lo > margin or found.t95.hi < -margin
+    holds, fails = (same, apart) if equal else (differs.get(cell, 1.0) < alpha, same)
+    says = "reproduced" if holds else "not reproduced" if fails else "undecided"
+    if _decides(analysis):
+        return row | {"caveat": f"{row['caveat']}; here: {says}"}
+    return row | {"status": says}
+
+
+def _nearest(analysis: Analysis) -> dict[str, Any]:
+    """The paper's conclusion: the hybrid is the nearest of the four."""
+    found = analysis.verdicts.get("hybrid")
+    word = found.word if found else "NOT APPLICABLE"
+    says = {"SUPPORTED": "reproduced", "CONSISTENT": "reproduced", "NOT SUPPORTED": "not reproduced",
+            "UNDECIDED": "undecided"}.get(word, "not run")  # fmt: skip
+    decides = _decides(analysis)
+    caveat = f"{decides}; here: {word}" if decides else "equal by construction" if word == "CONSISTENT" else "none"
+    return {
+        "claim_id": "fig4-nearest",
+        "quoted": _SAYS,
+        "quantity": "the hybrid is nearer than every rival",
+        "paper_value": "0.12 against 0.62 to 0.83",
+        "ours": word,
+        "ours_t95": "a word",
+        "criterion": "the verdict",
+        "status": "not run" if decides else says,
+        "caveat": caveat,
+    }

@@ -1,0 +1,62 @@
+"""The command that a missing row names makes the very study that is missing it, custom profiles and grids included."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dsresearch import data
+from dsresearch.cli import parse_settings
+from dsresearch.plan import Request, plan
+from dsresearch.report.cell import Cell, run_command
+from dsresearch.studies import Plan
+
+
+def planned(words: list[str]) -> tuple[Plan, str]:
+    """The plan of a command line, read as the command line reads it, and its --out."""
+    assert words[:2] == ["dsresearch", "run"]
+    options: dict[str, list[str]] = {}
+    settings = [word for word in words[3:] if "=" in word]
+    rest = [word for word in words[3:] if "=" not in word]
+    for name, value in zip(rest[::2], rest[1::2], strict=True):
+        options.setdefault(name, []).append(value)
+    request = Request(
+        words[2],
+        options["--profile"][0],
+        tuple(options.get("--setup", [])),
+        options.get("--match", ["width"])[0],
+        parse_settings(settings),
+    )
+    return plan(request, data.load(options["--data"][0])), options["--out"][0]
+
+
+REQUESTS: dict[str, dict[str, Any]] = {
+    "study": {},
+    "custom": {
+        "choices": {"design.width": [8], "recipe.epochs": [3], "protocol.trials": [4], "protocol.margin": [0.5]}
+    },
+    "grid": {"choices": {"design.groups": [1, 2], "design.residual": [True, False], "protocol.trials": [3]}},
+    "recipes": {"setups": ("hybrid", "resnext"), "choices": {"recipe.rate": [0.1, 0.05], "recipe.epochs": [2]}},
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_command_of_every_cell_plans_that_cell_again(name: str) -> None:
+    asked = plan(Request(**REQUESTS[name]), data.load("digits"))
+    about = asked.document()
+    for entry in about["cells"]:
+        cell = Cell(*(entry[key] for key in ("arm", "setup", "role", "control_kind", "match")))
+        again, out = planned(shlex.split(run_command(about, cell)))
+        assert out == "DIR"
+        assert entry["id"] in {one["id"] for one in again.document()["cells"]}
+        assert (again.profile, again.study_id) == (asked.profile, asked.study_id)
+
+
+def test_a_matched_arm_names_its_match_and_a_name_is_quoted() -> None:
+    about = plan(Request(), data.load("digits")).document()
+    command = run_command(about, Cell("resnext", "resnext", "rival", "", "macs"))
+    assert command == "dsresearch run hybrid --data digits --profile quick --match macs --out DIR"
+    about["data"]["name"] = "my; rm -rf pictures"
+    assert "'my; rm -rf pictures'" in run_command(about, Cell("resnext", "resnext", "rival", "", "width"))
+    assert str(Path.home()) not in command

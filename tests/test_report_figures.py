@@ -1,0 +1,143 @@
+"""F1 to F10: what is drawn is what the rows say; what cannot be drawn says why; a name has one colour everywhere."""
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+from study_builder import good_study, undrawn, write_epochs, write_study
+
+from dsresearch.design import InputError
+from dsresearch.report import Analysis, draw_curves, draw_design, draw_trials, read_study
+from dsresearch.report.figures import figure_files
+from dsresearch.report.style import ARMS, CONTROL_COLOUR, Picture, looks
+
+ORDER = [f"f{at}" for at in range(1, 11)]
+
+
+@pytest.fixture(autouse=True)
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few simulated studies: their number is not what these tests are about."""
+    monkeypatch.setattr("dsresearch.report.planning.STUDIES", 20)
+
+
+def drawn(picture: Picture) -> pd.DataFrame:
+    assert picture.files, picture.absent
+    assert picture.files[f"{picture.name}.pdf"].startswith(b"%PDF")
+    assert picture.files[f"{picture.name}.png"].startswith(b"\x89PNG")
+    assert b"/FontType 3" not in picture.files[f"{picture.name}.pdf"], "publishers refuse it"
+    return pd.read_csv(io.BytesIO(picture.files[f"{picture.name}.csv"]))
+
+
+def test_f1_draws_every_trial(tmp_path: Path) -> None:
+    wrong = good_study()
+    rows = drawn(draw_trials.errors(Analysis(read_study(write_study(tmp_path, wrong)))))
+    assert list(rows.loc[rows["name"] == "resnext", "test_error_pct"]) == [
+        w / 100 for w in wrong["resnext", "", "width"]
+    ]
+    assert len(rows) == sum(map(len, wrong.values()))
+
+
+def test_f3_is_the_noise_of_identical_formulations(tmp_path: Path) -> None:
+    """For normal differences of SD s over T trials A averages s sqrt(2/pi), and B that over sqrt(T)."""
+    wrong = good_study(trials=40, spread=30)
+    moved = np.random.default_rng(3).normal(0, 34, 40).astype(int)
+    seed = [value + int(by) for value, by in zip(wrong["separable", "", "width"], moved, strict=True)]
+    wrong["separable", "seed", "width"] = seed
+    rows = drawn(draw_design.null(Analysis(read_study(write_study(tmp_path, wrong)))))
+    spread = np.sqrt(np.mean((np.array(seed) - wrong["separable", "", "width"]) ** 2.0)) / 100
+    for reading, expected in {"A": spread * np.sqrt(2 / np.pi), "B": spread * np.sqrt(2 / np.pi / 40)}.items():
+        null = rows[(rows["reading"] == reading) & (rows["what"] == "identical")]
+        assert np.average(null["value_pp"], weights=null["density"]) == pytest.approx(expected, rel=0.12)
+    assert set(rows.loc[rows["what"] == "paper", "value_pp"]) == {0.83, 0.62, 0.71, 0.08, 0.12}
+
+
+def test_f5_shows_the_last_per_cents(tmp_path: Path) -> None:
+    wrong = good_study()
+    write_epochs(write_study(tmp_path, wrong), wrong)
+    rows = drawn(draw_curves.profiles(Analysis(read_study(tmp_path))))
+    seed = rows[rows["name"] == "control seed"]
+    assert set(seed["quantity"]) == {"abs_diff_pp"}, "of the control its distance alone"
+    last = rows[(rows["name"] == "resnext") & (rows["quantity"] == "abs_diff_pp") & (rows["epoch"] == 5)]
+    d = np.subtract(wrong["resnext", "", "width"], wrong["separable", "", "width"]) / 100
+    assert float(last["median"].iloc[0]) == pytest.approx(np.median(np.abs(d)), abs=1e-6)
+
+
+def test_f8_draws_the_twins_and_refuses_what_is_no_number(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    assert "no divergence.csv" in draw_curves.divergence(Analysis(read_study(study))).absent
+    head = "control_kind,trial,step,relative_distance\n"
+    far = {"bit": 1e-7, "exact": 0, "seed": 1}
+    lines = [f"{kind},{t},{step},{far[kind] * (t + 1) * step}" for kind in far for t in (0, 1) for step in (1, 10)]
+    (study / "divergence.csv").write_text(head + "\n".join(lines) + "\n")
+    rows = drawn(draw_curves.divergence(Analysis(read_study(study))))
+    assert float(rows[(rows["control_kind"] == "seed") & (rows["step"] == 10)]["median"].iloc[0]) == pytest.approx(15)
+    for bad, message in {
+        "bit,0,1,far\n": "line 2: column relative_distance: 'far' is not allowed: a number from 0",
+        "bit,0,1,nan\n": "line 2: column relative_distance: 'nan'",
+        "": "line 2: no rows",
+    }.items():
+        (study / "divergence.csv").write_text(head + bad)
+        with pytest.raises(InputError, match=message):
+            draw_curves.divergence(Analysis(read_study(study)))
+    (study / "divergence.csv").write_text("control_kind,trial,step\n")
+    with pytest.raises(InputError, match="column 'relative_distance' is missing"):
+        draw_curves.divergence(Analysis(read_study(study)))
+
+
+def test_f10_changes_its_word_where_the_interval_leaves_the_margin(tmp_path: Path) -> None:
+    analysis = Analysis(read_study(write_study(tmp_path, good_study(spread=30))))
+    rows = drawn(draw_design.margin(analysis))
+    words = dict(zip(rows["margin_pp"].round(6), rows["word"], strict=True))
+    needed = max(analysis.comparisons[c].equivalence_margin for c in analysis.comparisons
+                 if c.arm == "hybrid" or c.control_kind in ("seed", "exact"))  # fmt: skip
+    assert words[0.25] == analysis.verdicts["hybrid"].word
+    assert {word for margin, word in words.items() if margin < needed} == {"UNDECIDED"}
+    assert words[min(margin for margin in words if margin > needed)] == "CONSISTENT"
+    assert words[max(words)] == "NOT SUPPORTED", "a margin in which the rivals fit too tells nothing apart"
+
+
+def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
+    analysis = Analysis(read_study(write_study(tmp_path, {("bsconv_u", "", "width"): [680]})))
+    assert draw_trials.forest(analysis).absent == "no arm has a pair with a baseline"
+    assert draw_design.null(analysis).absent.startswith("no seed control")
+    assert "no hybrid arm" in draw_design.margin(analysis).absent
+    files = figure_files(undrawn(analysis), analysis.study.caption())
+    assert files["captions.csv"].decode().count("not drawn: left out by the test") == 10
+    assert set(files) == {"captions.csv", "figures.tex"}
+
+
+def test_a_name_has_one_colour_in_every_study_and_controls_are_grey(tmp_path: Path) -> None:
+    one = looks(read_study(write_study(tmp_path / "a")).cells)
+    two = looks(read_study(write_study(tmp_path / "b", {("hybrid", "", "width"): [1], ("zz", "", "width"): [2]})).cells)
+    for look in (one, two):
+        for cell, (colour, _) in look.items():
+            expected = CONTROL_COLOUR if cell.control_kind else ARMS.get(cell.arm, (colour,))[0]
+            assert colour == expected
+    assert len({colour for colour, _ in ARMS.values()}) == len({marker for _, marker in ARMS.values()}) == len(ARMS)
+
+
+def test_colours_stand_out_on_both_grounds() -> None:
+    """WCAG 2.2, 1.4.11: graphics at 3 : 1 to their ground; 2 : 1 on white, where marker and label help."""
+
+    def luminance(colour: str) -> float:
+        parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+        return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
+
+    for name, (colour, _) in ARMS.items():
+        for ground, least in (("#ffffff", 2.0), ("#171b1f", 3.0)):
+            if ground != "#ffffff" and name in ("separable", "hybrid"):
+                continue  # these two have another colour on dark ground
+            bright, dark = sorted((luminance(colour), luminance(ground)), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= least, (name, ground)
+
+
+def test_no_identifier_of_a_picture_is_random(tmp_path: Path) -> None:
+    study = write_study(tmp_path)
+    one, two = (draw_trials.forest(Analysis(read_study(study))) for _ in range(2))
+    assert one.svg == two.svg
+    assert one.files == two.files
+    assert not re.search(r"20\d\d-\d\d-\d\d", one.svg)
