@@ -119,6 +119,12 @@ def _build() -> argparse.ArgumentParser:
     report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
     report.add_argument("--into", type=Path, metavar="FILE", help="a Markdown page to put the table in, at its markers")
 
+    compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a study's folder")
+    compare.add_argument("--baseline", required=True, metavar="KEY", help="the arm that all others are compared with")
+    compare.add_argument("--to", type=Path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
+
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
     verify.set_defaults(command=_verify)
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
@@ -186,6 +192,12 @@ def _report(words: argparse.Namespace) -> int:
     from dsresearch import report
 
     return report.main(words.folder, words.to, words.beside, words.into)
+
+
+def _compare(words: argparse.Namespace) -> int:
+    from dsresearch import compare
+
+    return compare.main(words.folders, words.baseline, words.to)
 
 
 def _verify(words: argparse.Namespace) -> int:

@@ -64,8 +64,10 @@ HOUSE = {
     "report": Room(
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),
+    "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "cli": Room(
-        "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report"
+        "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report "
+        "compare"
     ),
     "__main__": Room("cli"),
 }
