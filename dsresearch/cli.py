@@ -210,7 +210,7 @@ def _verify(words: argparse.Namespace) -> int:
 
 
 def _worker(words: Sequence[str]) -> int:
-    """`worker cell DIR ID` trains a cell, `worker prove DIR` proves the exactness of a study's arms."""
+    """`worker cell DIR ID` trains a cell, `prove DIR` proves the arms' exactness, `part DIR` follows the twins."""
     from dsresearch import runtime
 
     runtime.die_with_parent()
@@ -221,6 +221,11 @@ def _worker(words: Sequence[str]) -> int:
     if kind == "prove":
         runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
         return ledger.prove(store)
+    if kind == "part":
+        runtime.prepare(int(os.environ["NPROC"]))
+        from dsresearch import divergence
+
+        return divergence.main(store)
     return ledger.run_cell(store, rest[0])
 
 

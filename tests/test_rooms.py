@@ -56,6 +56,7 @@ HOUSE = {
         "jax numpy",
         "jax flax optax orbax",
     ),
+    "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
     "observer": Room("schema", "sacred", "sacred"),
     "ledger": Room(
         "design data runtime schema store studies plan observer trials exactness", "sacred pandas jax", "sacred"
@@ -67,7 +68,7 @@ HOUSE = {
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "cli": Room(
         "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report "
-        "compare"
+        "compare divergence"
     ),
     "__main__": Room("cli"),
 }
