@@ -129,6 +129,10 @@ def _build() -> argparse.ArgumentParser:
     verify.set_defaults(command=_verify)
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
 
+    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
+    paper.set_defaults(command=_paper)
+    paper.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the folder paper)")
+
     _add_data(commands)
     return parser
 
@@ -198,6 +202,12 @@ def _compare(words: argparse.Namespace) -> int:
     from dsresearch import compare
 
     return compare.main(words.folders, words.baseline, words.to)
+
+
+def _paper(words: argparse.Namespace) -> int:
+    from dsresearch import paper
+
+    return paper.main(to=words.to)
 
 
 def _verify(words: argparse.Namespace) -> int:
