@@ -66,9 +66,7 @@ HOUSE = {
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
-    "paper": Room(
-        "design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"
-    ),
+    "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
     "cli": Room(
         "__init__ design data runtime schema studies plan store launch progress ledger exactness statistics report "
         "compare divergence paper"

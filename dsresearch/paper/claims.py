@@ -91,8 +91,8 @@ def claims_tex(claims: Claims) -> str:
     for source, name in SOURCES.items():
         rows = [row for row in claims.rows if row["source"] == source]
         lines += [
-            r"\begin{longtable}{@{}>{\raggedright}p{0.16\linewidth}>{\raggedright}p{0.31\linewidth}"
-            r">{\raggedright}p{0.13\linewidth}>{\raggedright}p{0.24\linewidth}l@{}}",
+            r"\begin{longtable}{@{}>{\raggedright}p{0.16\linewidth}>{\raggedright}p{0.30\linewidth}"
+            r">{\raggedright}p{0.13\linewidth}>{\raggedright}p{0.23\linewidth}l@{}}",
             rf"\caption{{Claims: {escape_latex(name)}. Criteria, commands and caveats: \texttt{{claims.csv}}."
             rf"}}\label{{tab:claims-{source}}}\\",
             r"\toprule place & quantity & paper & ours & status \\ \midrule \endfirsthead",
