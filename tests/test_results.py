@@ -1,10 +1,13 @@
 """What is committed in results/ is what `report` draws from the committed rows, and README's table is that table."""
 
+import json
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from dsresearch.exactness import formulations
 from dsresearch.report import main
 from dsresearch.report.tables import injected
 
@@ -21,6 +24,12 @@ def test_tables_figure_data_and_verdict_are_drawn_from_the_rows(study: Path, tmp
     for name in drawn:
         if name.suffix not in (".png", ".pdf"):  # pictures are the same for one version of the drawing library
             assert (tmp_path / name).read_bytes() == (study / name).read_bytes(), name
+
+
+def test_the_committed_proofs_are_of_every_pair_of_formulations_and_hold() -> None:
+    pairs = json.loads((ROOT / "results/measurements/exactness.json").read_text(encoding="utf-8"))["pairs"]
+    proven = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["passed"] and pair["class"] != "undecided"}
+    assert proven == set(map(frozenset, combinations(formulations(), 2)))
 
 
 def test_readme_shows_the_committed_table() -> None:

@@ -99,11 +99,11 @@ def count(results: "Results", network: str, field: str, value: int, within: int 
     return Finding(_word(abs(ours - value) <= within), f"{ours:,}", source="measurements/cost.jsonl")
 
 
-def layer(results: "Results", separable: bool, field: str, value: float) -> Finding:
-    """The encyclopedia's numerical example: a 3 x 3 layer of 512 channels on 14 x 14 pixels, in closed form."""
+def layer(results: "Results", separable: bool, field: str, value: float, outputs: int = 512) -> Finding:
+    """The encyclopedia's numerical example in closed form: a 3 x 3 layer from 512 channels on 14 x 14 pixels."""
     pixels = 14 * 14
-    regular = cost.conv(3, 512, 512, pixels)
-    parts = cost.conv(3, 512, 512, pixels, groups=512) + cost.conv(1, 512, 512, pixels)
+    regular = cost.conv(3, 512, outputs, pixels)
+    parts = cost.conv(3, 512, 512, pixels, groups=512) + cost.conv(1, 512, outputs, pixels)
     if field == "ratio":
         share = parts.macs / regular.macs
         return Finding(_word(round(share, 3) == value), f"{share:.3f}", source="closed form")
