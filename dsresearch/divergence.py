@@ -33,10 +33,12 @@ MARKS = 48  # steps at which the weights are compared, evenly spaced on a logari
 
 def main(store: Store) -> int:
     """Write divergence.csv of a store. Raises InputError where its cells or their pictures are not what they were."""
-    cells = {
-        cell.control: cell for cell in map(_cell, store.cells()) if cell.role == "baseline" or cell.control in TWINS
-    }
+    configs = {folder.id: folder.config() for folder in store.cells()}
+    wanted = {name: of for name, of in configs.items() if of["role"] == "baseline" or of["control"] in TWINS}
+    cells = {of["control"]: _cell(store.cell(name), of) for name, of in wanted.items()}
     pictures = data.load(cells[""].data)
+    if pictures.fingerprint != cells[""].data_sha256:
+        raise InputError(f"data={pictures.name!r} are other pictures than those that {store.root} was made of")
     study_id = store.protocol()["study_id"]
     rows = [{"study_id": study_id, **row} for row in distances(cells, pictures)]
     write_csv(store.divergence_file, rows, DIVERGENCE_COLUMNS)
@@ -110,13 +112,12 @@ def _norm(tree: Tree) -> float:
     return float(np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(_doubles(tree)))))
 
 
-def _cell(folder: CellFolder) -> Cell:
-    """The cell that a folder describes."""
-    config = folder.config()
-    parts = {"design": Design, "recipe": Recipe, "protocol": Protocol}
-    made = {name: kind(**config[name]) for name, kind in parts.items()}
+def _cell(folder: CellFolder, config: Mapping[str, Any]) -> Cell:
+    """The cell that a configuration describes. Raises InputError where this code would make another one of it."""
+    kinds = {"design": Design, "recipe": Recipe, "protocol": Protocol}
+    parts = {name: kind(**config[name]) for name, kind in kinds.items()}
     names = ("arm", "setup", "role", "control", "match", "data", "data_sha256")
-    cell = Cell(**{name: config[name] for name in names}, **made)
-    if cell.id != folder.id or data.load(cell.data).fingerprint != cell.data_sha256:
-        raise InputError(f"{folder.path / 'cell.json'} describes another cell: its pictures or this code have changed")
+    cell = Cell(**{name: config[name] for name in names}, **parts)
+    if cell.id != folder.id:
+        raise InputError(f"{folder.path / 'cell.json'} describes cell {cell.id}: this code has changed")
     return cell
