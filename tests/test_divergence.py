@@ -16,7 +16,13 @@ from dsresearch.studies import TWINS, Cell
 from dsresearch.train import State
 from dsresearch.trials import Training, tree_sha256
 
-SMALL = {"design.width": [4], "recipe.epochs": [1], "protocol.train_pictures": [160], "protocol.trials": [1]}
+SMALL = {
+    "design.width": [4],
+    "recipe.epochs": [1],
+    "recipe.augment": ["crop_flip"],
+    "protocol.train_pictures": [160],
+    "protocol.trials": [1],
+}
 
 
 @pytest.fixture(scope="module")
