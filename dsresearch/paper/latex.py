@@ -1,11 +1,13 @@
 """The generated LaTeX of the paper: its numbers as macros, and the tables and figures of every study."""
 
+import csv
 import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from dsresearch.paper.facts import Results
 from dsresearch.report.tables import escape_latex
+from dsresearch.schema import natural
 
 # In the article itself; the appendix shows everything else.
 MAIN = {("hybrid-digits-quick", "tables/table4.tex"), ("hybrid-digits-quick", "figures/f2_forest.pdf")}
@@ -41,13 +43,23 @@ def studies_tex(folder: Path, results: Results) -> str:
     lines = [HEAD]
     for name in results.studies:
         lines.append(rf"\subsection*{{Study \texttt{{{escape_latex(name)}}}}}")
-        for kind in ("tables/*.tex", "figures/*.pdf"):
-            for path in sorted((folder / name).glob(kind)):
-                part = path.relative_to(folder / name).as_posix()
-                if (name, part) not in MAIN:
-                    lines.append(_table(name, part) if kind == "tables/*.tex" else _figure(name, part))
+        captions = _captions(folder / name / "figures" / "captions.csv")
+        drawn = [*(folder / name).glob("tables/*.tex"), *(folder / name).glob("figures/*.pdf")]
+        for path in sorted(drawn, key=lambda path: (path.suffix != ".tex", natural(path.stem))):
+            part = path.relative_to(folder / name).as_posix()
+            if (name, part) not in MAIN:
+                figure = path.suffix == ".pdf"
+                lines.append(_figure(name, part, captions.get(path.stem, path.stem)) if figure else _table(name, part))
         lines.append("\\clearpage\n")
     return "\n".join(lines)
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """What the report says under its figures, by name; nothing of a report that does not say it in a file."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row["figure"]: f"{row['title']}. {row['caption']}" for row in csv.DictReader(file)}
 
 
 def _table(name: str, part: str) -> str:
@@ -55,7 +67,7 @@ def _table(name: str, part: str) -> str:
     return rf"{{\renewcommand{{\label}}[1]{{}}\input{{generated/{name}/{part}}}}}"
 
 
-def _figure(name: str, part: str) -> str:
-    caption = rf"Figure \texttt{{{escape_latex(Path(part).stem)}}} of study \texttt{{{escape_latex(name)}}}."
-    picture = rf"\includegraphics[width=\linewidth,height=0.8\textheight,keepaspectratio]{{generated/{name}/{part}}}"
-    return "\n".join([r"\begin{figure}", r"\centering", picture, rf"\caption{{{caption}}}", r"\end{figure}"])
+def _figure(name: str, part: str, caption: str) -> str:
+    picture = rf"\drawing{{generated/{name}/{part}}}"
+    said = rf"\caption{{{escape_latex(caption)}}}"
+    return "\n".join([r"\begin{figure}", r"\centering", picture, said, r"\end{figure}"])
