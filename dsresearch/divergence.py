@@ -74,13 +74,19 @@ def steps_to_compare(steps: int) -> list[int]:
 def trajectory(training: Training, trial: int, marks: list[int]) -> Iterator[State]:
     """The states of a trial of a cell after the given numbers of steps, which rise; trained one trial a program."""
     program, (drawn, state) = training.program, training.start(trial)
-    passes = range(-(-marks[-1] // program.steps_an_epoch))
-    batches = jnp.concatenate([program.batches(jnp.asarray(epoch, jnp.int32), drawn) for epoch in passes])
+    batches = _batches(program, drawn, -(-marks[-1] // program.steps_an_epoch))
     done = 0
     for mark in marks:
         bounds = jnp.asarray(done, jnp.int32), jnp.asarray(mark, jnp.int32)
         state, done = _advance(program, state, drawn, batches, training.pictures, *bounds), mark
         yield state
+
+
+@partial(jax.jit, static_argnums=(0, 2))
+def _batches(program: Program, trial: Trial, passes: int) -> jax.Array:
+    """Indices of the pictures of every step of so many epochs, [steps, batch]."""
+    epochs = jnp.arange(passes, dtype=jnp.int32)
+    return jax.lax.map(lambda epoch: program.batches(epoch, trial), epochs).reshape(-1, program.recipe.batch)
 
 
 @partial(jax.jit, static_argnums=0)

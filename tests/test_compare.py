@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from study_builder import good_study, write_study
 
+from dsresearch.cli import main
 from dsresearch.compare import against, compare, pairs, read
 from dsresearch.design import InputError
 from dsresearch.report.evidence import Analysis
@@ -154,25 +154,31 @@ def test_the_command_writes_a_table_without_jax(tmp_path: Path) -> None:
         (("{a}", "{b}", "--baseline", "a/separable"), "DIR='b' cannot be compared with baseline='a/separable': other"),
         (("{a}/no", "--baseline", "separable"), "is not a study"),
         (("{c}", "--baseline", "separable"), "has no other arm"),
-        (("{a}",), "--baseline"),
     ],
 )
-def test_a_wrong_word_is_one_line_and_writes_nothing(tmp_path: Path, words: tuple[str, ...], said: str) -> None:
+def test_a_wrong_word_is_one_line_and_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
     folders = {name: tmp_path / name for name in "abc"}
     write_study(folders["a"])
     write_study(folders["b"], change=changed(split_sha256="0" * 64))
     write_study(folders["c"], {BASE: good_study()[BASE]})
-    done = dsresearch("compare", *(word.format(**folders) for word in words), "--to", tmp_path / "out")
-    assert done.returncode == 2
-    (line,) = done.stderr.strip().splitlines()
+    assert main(["compare", *(word.format(**folders) for word in words), "--to", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
     assert said in line
     assert not (tmp_path / "out").exists()
 
 
-def test_one_trial_has_no_interval_and_says_so(tmp_path: Path) -> None:
+def test_a_comparison_needs_a_baseline(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(tmp_path)])
+    assert "--baseline" in capsys.readouterr().err
+
+
+def test_one_trial_has_no_interval_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = write_study(tmp_path / "one", {BASE: [700], HYBRID: [710]})
-    done = dsresearch("compare", study, "--baseline", "separable")
-    assert done.returncode == 0, done.stderr
-    assert "one trial" in done.stdout
-    assert "inf" not in done.stdout
-    assert isinstance(against(read(study), "separable"), pd.DataFrame)
+    assert main(["compare", str(study), "--baseline", "separable"]) == 0
+    printed = capsys.readouterr().out
+    assert "one trial" in printed
+    assert "inf" not in printed
+    assert against(read(study), "separable")["mean"].iloc[0] == pytest.approx(0.1)
