@@ -183,6 +183,7 @@ def test_markup_in_a_claim_or_a_number_stays_text() -> None:
     text = claims_tex(Claims([row]))
     assert r"\textbackslash{}input\{/etc/passwd\}" in text
     assert r"\$a\_b\$ \& 100 \% \#1" in text
+    assert r"{\ensuremath{4\times10^{-9}}}" in numbers_tex({"a": "4e-09"})
     made = numbers_tex({"a/b": r"50 % of \x", r"c}\input{x": "1", "d": "[-0.5, +1.0]"})
     assert r"\setresult{a/b}{50 \% of \textbackslash{}x}" in made
     assert "input" not in made

@@ -23,11 +23,12 @@ SIMULATED = 4_000  # studies behind a chance: a Monte-Carlo error below one perc
 
 @dataclass(frozen=True)
 class StudyFacts:
-    """One study as the paper sees it: the content of its verdict.json, its rows, the classes of its arms."""
+    """One study as the paper sees it: its verdict.json, its rows, the classes of its arms, its divergence.csv."""
 
     verdict: Mapping[str, Any]
     rows: pd.DataFrame
     classes: Mapping[str, str]
+    twins: pd.DataFrame | None
 
     @property
     def decides(self) -> bool:
@@ -68,7 +69,10 @@ def read_results(folder: Path, drawn: Mapping[str, Path]) -> Results:
         verdict = json.loads((report / "verdict.json").read_text("utf-8"))
         proven = folder / name / "exactness.json"
         pairs = _json(proven)["pairs"] if proven.exists() else []
-        studies[name] = StudyFacts(verdict, compare.read(folder / name), {pair["b"]: pair["class"] for pair in pairs})
+        classes = {pair["b"]: pair["class"] for pair in pairs}
+        twins = folder / name / "divergence.csv"
+        parted = pd.read_csv(twins) if twins.exists() else None
+        studies[name] = StudyFacts(verdict, compare.read(folder / name), classes, parted)
     path = folder / "measurements" / "exactness.json"
     proofs = {(p["a"], p["b"]): p["class"] for p in _json(path)["pairs"]} if path.exists() else {}
     path = folder / "measurements" / "cost.jsonl"
@@ -92,6 +96,8 @@ def numbers(results: Results, claims: Claims) -> dict[str, str]:
     found = dict(_planning())
     for name, study in results.studies.items():
         found |= {f"{name}/{key}": text for key, text in _of_study(study)}
+    for name, count in results.counts.items():
+        found |= {f"count/{name}/{key}": f"{count[key]:,}" for key in ("trainable", "macs")}
     found |= {f"claims/{status}": str(n) for status, n in claims.counts().items()}
     found["claims/all"] = str(len(claims.rows))
     found |= {f"paper/{row['id']}": str(row["paper_value"]) for row in claims.rows}
@@ -128,8 +134,19 @@ def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
         if len(of) > 1:
             yield f"{key}/error-sd", f"{of['error_pct'].std():.2f}"
         yield f"{key}/params", f"{of['params'].iloc[0]:,}"
+    if study.twins is not None:
+        yield from _of_twins(study.twins)
     for found in verdict["comparisons"]:
         yield from ((f"{_key(found)}/{name}", text) for name, text in _of_comparison(found))
+
+
+def _of_twins(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """Where the twins of the baseline stand at the first and the last step: median over trials, relative."""
+    yield "twins/steps", f"{rows['step'].max():,}"
+    for kind, of in rows.groupby("control_kind", sort=False):
+        for name, step in (("first", 0), ("last", rows["step"].max())):
+            distance = of[of["step"] == step]["relative_distance"].median()
+            yield f"twins/{kind}/{name}", f"{distance:.2g}" if distance >= 1e-3 or not distance else f"{distance:.0e}"
 
 
 def _of_comparison(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -33,6 +33,9 @@ def numbers_tex(numbers: Mapping[str, str]) -> str:
 
 def _number(text: str) -> str:
     """A number or a word as LaTeX: signs as in mathematics."""
+    power = re.fullmatch(r"(\d)e-0?(\d+)", text)
+    if power:
+        return rf"\ensuremath{{{power[1]}\times10^{{-{power[2]}}}}}"
     if re.fullmatch(r"[\[\]+\-0-9., ]+", text):
         return re.sub(r"[+-]", lambda sign: rf"\ensuremath{{{sign[0]}}}", text)
     return escape_latex(text)
