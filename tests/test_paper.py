@@ -57,7 +57,7 @@ NOT_RESULTS = (
     r"(?m)(?<!\\)%.*$",
     r"\$[^$]*\$",
     r"\\(label|ref|input|drawing|result|ours|bibitem)(\[[^]]*\])?\{[^}]*\}",
-    r"CIFAR-10",
+    r"CIFAR-10|Inception V3",
     r"95\\,\\%",
     r"1x1",
     r"(Figures?|Tables?|[sS]ections?) [\d.]+( to \d)?",
