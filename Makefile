@@ -11,8 +11,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
+TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce test test-all check lock clean
+.PHONY: help reproduce test test-all check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -32,6 +33,11 @@ check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy dsresearch experiments
 	$(BIN)/python -m pytest -q tests/test_rooms.py
+
+paper: $(READY)  ## the replication article from results/: numbers, tables, figures, and main.pdf where TeX is installed
+	$(BIN)/dsresearch paper
+	@if command -v pdflatex >/dev/null; then cd paper && for pass in 1 2 3; do $(TEX) main.tex >main.txt || { tail -n 20 main.txt; exit 1; }; done; \
+	else echo "no pdflatex here: apt-get install texlive-latex-recommended texlive-fonts-recommended lmodern"; fi
 
 lock:  ## write requirements.lock anew from pyproject.toml; FLAGS=--upgrade takes the newest versions
 	$(PYTHON) -m venv --clear build/lock

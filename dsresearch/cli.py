@@ -138,11 +138,21 @@ def _build() -> argparse.ArgumentParser:
     report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
     report.add_argument("--into", type=Path, metavar="FILE", help="a Markdown page to put the table in, at its markers")
 
+    compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
+    compare.set_defaults(command=_compare)
+    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a study's folder")
+    compare.add_argument("--baseline", required=True, metavar="KEY", help="the arm that all others are compared with")
+    compare.add_argument("--to", type=Path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
+
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
     verify.set_defaults(command=_verify)
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
 
     _add_cost(commands)
+    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
+    paper.set_defaults(command=_paper)
+    paper.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the folder paper)")
+
     _add_data(commands)
     return parser
 
@@ -221,6 +231,18 @@ def _report(words: argparse.Namespace) -> int:
     return report.main(words.folder, words.to, words.beside, words.into)
 
 
+def _compare(words: argparse.Namespace) -> int:
+    from dsresearch import compare
+
+    return compare.main(words.folders, words.baseline, words.to)
+
+
+def _paper(words: argparse.Namespace) -> int:
+    from dsresearch import paper
+
+    return paper.main(to=words.to)
+
+
 def _verify(words: argparse.Namespace) -> int:
     from dsresearch import runtime
 
@@ -248,7 +270,7 @@ def _cost(words: argparse.Namespace) -> int:
 
 
 def _worker(words: Sequence[str]) -> int:
-    """`worker cell DIR ID` trains a cell, `worker prove DIR` proves the exactness of a study's arms."""
+    """`worker cell DIR ID` trains a cell, `prove DIR` proves the arms' exactness, `part DIR` follows the twins."""
     from dsresearch import runtime
 
     runtime.die_with_parent()
@@ -259,6 +281,11 @@ def _worker(words: Sequence[str]) -> int:
     if kind == "prove":
         runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
         return ledger.prove(store)
+    if kind == "part":
+        runtime.prepare(int(os.environ["NPROC"]))
+        from dsresearch import divergence
+
+        return divergence.main(store)
     return ledger.run_cell(store, rest[0])
 
 

@@ -19,7 +19,7 @@ from dsresearch.export import export
 from dsresearch.progress import Progress
 from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
 from dsresearch.store import Store
-from dsresearch.studies import Cell, Plan
+from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
@@ -58,6 +58,8 @@ class Launcher:
                 status = self._train(self.plan.asked)
             if status == DONE:
                 status = self._train(self._baseline_anew())
+            if status == DONE:
+                status = self._part()
         export(self.store)
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
@@ -70,8 +72,20 @@ class Launcher:
         arms = {cell.arm for cell in self.plan.asked if not cell.control} - {self.plan.baseline}
         if arms <= self.store.proven().keys():
             return DONE
-        self._say("proving which arms are the baseline's function")
-        process = self._start("prove", str(self.store.root))
+        return self._aside("prove", "proving which arms are the baseline's function", "the proof of exactness")
+
+    def _part(self) -> int:
+        """Have it measured how the baseline's twins part from it, once a store that has them."""
+        baseline = any(cell.arm == self.plan.baseline and not cell.control for cell in self.plan.asked)
+        twins = {cell.control for cell in self.plan.asked} >= set(TWINS)
+        if not (baseline and twins) or self.store.divergence_file.exists():
+            return DONE
+        return self._aside("part", "measuring how the baseline's twins part from it", "the measurement of the twins")
+
+    def _aside(self, kind: str, doing: str, what: str) -> int:
+        """Run a process that trains no cell to its end."""
+        self._say(doing)
+        process = self._start(kind, str(self.store.root))
         while process.poll() is None:
             if self._stopping:
                 process.terminate()
@@ -79,7 +93,7 @@ class Launcher:
         if self._stopping:
             return STOPPED
         if process.returncode != DONE:
-            self._say(f"the proof of exactness failed: {self._last_words('prove')}")
+            self._say(f"{what} failed: {self._last_words(kind)}")
             return WRONG_INPUT if process.returncode == WRONG_INPUT else FAILED
         return DONE
 

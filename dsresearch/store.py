@@ -2,6 +2,7 @@
 
     DIR/protocol.toml                 decided before the first cell ran, never changed
     DIR/exactness.json                which arms are the baseline's function, proven
+    DIR/divergence.csv                how far the twins of the baseline part from it, step by step
     DIR/cells/<id>/cell.json          what the cell is
     DIR/cells/<id>/claim              locked by the process that works on the cell; the kernel frees it when that dies
     DIR/cells/<id>/progress.json      how far it is
@@ -140,6 +141,10 @@ class Store:
     @property
     def exactness_file(self) -> Path:
         return self.root / "exactness.json"
+
+    @property
+    def divergence_file(self) -> Path:
+        return self.root / "divergence.csv"
 
     def log(self, name: str) -> Path:
         """What a process of this store printed."""

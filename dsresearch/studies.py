@@ -56,6 +56,9 @@ STUDIES: Mapping[str, Study] = {
 # What each control trains: the baseline itself, but for `exact`, the strict reformulation with the baseline's weights.
 CONTROL_SETUPS = {"exact": "separable_strict"}
 
+# The controls that start on the baseline's weights or beside them, whose way apart `divergence` follows.
+TWINS = ("bit", "exact", "seed")
+
 # --- profiles ---------------------------------------------------------------------------------------------------
 
 PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {

@@ -142,17 +142,23 @@ class Program:
         wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
         return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.tree.norm(gradient))
 
+    def batches(self, epoch: Array, trial: Trial) -> Array:
+        """Indices of the pictures of an epoch's steps, [steps, batch], in this epoch's order."""
+        order = jax.random.permutation(jax.random.fold_in(trial.order_key, epoch), trial.train)
+        return order[: self.steps_an_epoch * self.recipe.batch].reshape(self.steps_an_epoch, self.recipe.batch)
+
+    def augmented(self, key: Array, images: Array) -> Array:
+        """A step's images as its training sees them; `key` is unused where nothing is augmented."""
+        return crop_flip(key, images) if self.augmentation == "crop_flip" else images
+
     def epoch(self, state: State, epoch: Array, trial: Trial, pictures: Pictures) -> tuple[State, Row]:
         """The fold: one pass over the trial's training pictures in this epoch's order, then one over its test set."""
-        order = jax.random.permutation(jax.random.fold_in(trial.order_key, epoch), trial.train)
-        batches = order[: self.steps_an_epoch * self.recipe.batch].reshape(self.steps_an_epoch, self.recipe.batch)
+        batches = self.batches(epoch, trial)
         augment_key = jax.random.fold_in(trial.augment_key, epoch)
 
         def one(state: State, batch: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
             step, indices = batch
-            images = pictures.images[indices]
-            if self.augmentation == "crop_flip":
-                images = crop_flip(jax.random.fold_in(augment_key, step), images)
+            images = self.augmented(jax.random.fold_in(augment_key, step), pictures.images[indices])
             return self.step(state, images, pictures.labels[indices])
 
         state, (loss, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))

@@ -210,7 +210,7 @@ class Training:
             self.checkpoints.save(self._block.number, self._block.done, state)
 
     def _train(self, number: int, trials: range) -> Iterator[Epoch]:
-        starts = [self._start(trial) for trial in trials]
+        starts = [self.start(trial) for trial in trials]
         side_by_side = stacked if self.program.trial_batch > 1 else (lambda trees: trees[0])
         trial, state = side_by_side(starts)
         initial = [tree_sha256(start.params) for _, start in starts]
@@ -232,7 +232,7 @@ class Training:
         self.results += self._conclude(trials, trial, state, curve, initial)
         self._block = None
 
-    def _start(self, trial: int) -> tuple[Trial, State]:
+    def start(self, trial: int) -> tuple[Trial, State]:
         """A trial's pictures and keys, and its state before the first step."""
         seeds = seeds_of(self.cell, trial)
         train, test = data.split(self.source, self.cell.protocol, seeds.split)

@@ -1,11 +1,14 @@
 """What is committed in results/ is what `report` draws from the committed rows, and README's table is that table."""
 
 import re
+import json
 import tempfile
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 
+from dsresearch.exactness import formulations
 from dsresearch.report import Analysis, main, read_study
 from dsresearch.report.table4 import table4
 from dsresearch.report.tables import injected, to_markdown
@@ -28,6 +31,12 @@ def test_tables_figure_data_and_verdict_are_drawn_from_the_rows(study: Path, tmp
 def without_pictures(path: Path) -> bytes:
     """A file's bytes; of the page what is not a picture."""
     return re.sub(rb'src="data:[^"]*" width="\d+" height="\d+"', b'src=""', path.read_bytes())
+
+
+def test_the_committed_proofs_are_of_every_pair_of_formulations_and_hold() -> None:
+    pairs = json.loads((ROOT / "results/measurements/exactness.json").read_text(encoding="utf-8"))["pairs"]
+    proven = {frozenset((pair["a"], pair["b"])) for pair in pairs if pair["passed"] and pair["class"] != "undecided"}
+    assert proven == set(map(frozenset, combinations(formulations(), 2)))
 
 
 def test_readme_shows_the_committed_table() -> None:

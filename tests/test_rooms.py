@@ -58,6 +58,7 @@ HOUSE = {
         "jax numpy",
         "jax flax optax orbax",
     ),
+    "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
     "observer": Room("schema", "sacred", "sacred"),
     "ledger": Room(
         "design data runtime schema store studies plan observer trials exactness", "sacred pandas jax", "sacred"
@@ -66,9 +67,11 @@ HOUSE = {
     "report": Room(
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),
+    "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
+    "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
     "cli": Room(
         "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness "
-        "statistics report"
+        "statistics report compare divergence paper"
     ),
     "__main__": Room("cli"),
 }

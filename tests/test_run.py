@@ -67,6 +67,26 @@ def test_rerun_in_a_fresh_process_is_the_baseline_to_the_bit(study: Path) -> Non
         assert by_kind["seed", trial]["init_sha256"] != base["init_sha256"]
 
 
+def test_the_twins_way_apart_is_measured(study: Path) -> None:
+    found = rows(study, "divergence.csv")
+    assert {(row["control_kind"], row["trial"]) for row in found} == {
+        (kind, trial) for kind in ("bit", "exact", "seed") for trial in ("0", "1")
+    }
+    assert {row["step"] for row in found} >= {"0", "1", "16"}
+    assert all(
+        float(row["relative_distance"]) < 1e-6 for row in found if row["step"] == "0" and row["control_kind"] != "seed"
+    )
+
+
+@pytest.mark.slow
+def test_a_lost_measurement_of_the_twins_is_made_again_to_the_same_bytes(study: Path) -> None:
+    before = contents(study)
+    (study / "divergence.csv").unlink()
+    again = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(study))
+    assert again.returncode == 0, again.stderr
+    assert contents(study) == before
+
+
 def test_running_again_changes_nothing(study: Path) -> None:
     before = contents(study)
     again = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(study))

@@ -19,7 +19,7 @@ BASELINE = CELLS["separable", ""]
 
 
 def start(cell: Cell, tmp_path: Path, trial: int = 0) -> Any:
-    return Training(cell, DIGITS, tmp_path)._start(trial)
+    return Training(cell, DIGITS, tmp_path).start(trial)
 
 
 def test_all_arms_share_a_trials_split_order_and_augmentation_seeds() -> None:
@@ -63,7 +63,7 @@ def test_bit_moves_one_weight_by_one_ulp(tmp_path: Path) -> None:
 def test_exact_is_the_baseline_in_other_clothes(tmp_path: Path) -> None:
     exact = CELLS["separable_strict", "exact"]
     ours, base = Training(exact, DIGITS, tmp_path), Training(BASELINE, DIGITS, tmp_path)
-    (_, one), (_, other) = ours._start(0), base._start(0)
+    (_, one), (_, other) = ours.start(0), base.start(0)
     images = ours.pictures.images[:50]
     np.testing.assert_allclose(
         ours.program.logits(one.params, one.stats, images), base.program.logits(other.params, other.stats, images),

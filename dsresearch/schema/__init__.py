@@ -6,6 +6,7 @@ sacred. Integers are stored and percentages derived.
 
 from dsresearch.schema.columns import (
     CONTROL_KINDS,
+    DIVERGENCE_COLUMNS,
     EPOCH_COLUMNS,
     EQ_CLASSES,
     KEY,
@@ -24,6 +25,7 @@ from dsresearch.schema.write import natural, write_atomic, write_csv, write_parq
 
 __all__ = [
     "CONTROL_KINDS",
+    "DIVERGENCE_COLUMNS",
     "EPOCH_COLUMNS",
     "EQ_CLASSES",
     "KEY",

@@ -179,6 +179,15 @@ PREDICTION_COLUMNS: Mapping[str, Column] = {
     "margin": _number("that probability less the largest other one", optional=True, stored="float16"),
 }
 
+DIVERGENCE_COLUMNS: Mapping[str, Column] = {
+    **_STUDY,
+    "control_kind": _text("whose weights are compared with the baseline's", "bit", "exact", "seed"),
+    **_TRIAL,
+    "step": _whole("optimiser steps done by both"),
+    "relative_distance": _number("norm of the difference of their weights over the norm of the baseline's"),
+    "param_norm": _number("norm of the baseline's weights"),
+}
+
 # Rows that may not differ within one trials.csv: two values are two studies, and no pair may be formed across them.
 ONE_STUDY = ("study_id", "protocol_sha256", "profile", "dataset", "split_protocol", "n_train", "n_test", "data_sha256")
 

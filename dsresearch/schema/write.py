@@ -96,7 +96,7 @@ def _records(rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[
     for row in records:
         if set(row) != set(columns):
             raise ValueError(f"names {sorted(set(row) ^ set(columns))} do not fit the columns of the file")
-    key = [name for name in (*KEY, "attempt", "started_utc", "cell_id") if name in columns]
+    key = [name for name in (*KEY, "step", "attempt", "started_utc", "cell_id") if name in columns]
     return sorted(
         records, key=lambda row: [_ORDERED[name](row[name]) if name in _ORDERED else row[name] for name in key]
     )
