@@ -12,7 +12,7 @@ READY := $(VENV)/.ready
 PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 
-.PHONY: help reproduce test test-all check lock clean
+.PHONY: help reproduce test test-all test-peers check lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ test: $(READY)  ## the test suite without the slow tests
 
 test-all: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
+	$(PIP) install --quiet -e '.[peers]'
+	$(BIN)/python -m pytest -v tests/peers
 
 check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff check .
