@@ -136,15 +136,16 @@ def gpu_table(network: Network, peers: Sequence[str], setups: Sequence[str] = ()
     return [row for row in rows if not setups or row.case.setup in setups]
 
 
-def scaling(network: Network, name: str = "separable") -> list[tuple[str, Case]]:
-    """Cases that vary one thing at a time about a network: (what, case) for width, depth, batch and trials."""
+def scaling(network: Network, name: str = "separable") -> list[Case]:
+    """Cases that vary one thing at a time about a network: width, depth, batch, trials in a program."""
     sweeps: dict[str, list[int]] = {
         "width": _about(network.width, (1, 2, 4, 8), 2),
         "depth": _about(network.depth, (1, 2, 4, 8), 2),
         "batch": _about(network.batch, (1, 2, 4, 8), 4),
         "trials": [1, 2, 5, 10],
     }
-    return [(what, case(network, name, **{what: value})) for what, values in sweeps.items() for value in values]
+    cases = [case(network, name, **{what: value}) for what, values in sweeps.items() for value in values]
+    return list(dict.fromkeys(cases))  # the middle stands in every sweep and is measured once
 
 
 def _about(middle: int, factors: Sequence[int], divisor: int) -> list[int]:

@@ -42,8 +42,9 @@ def drawn(content: Mapping[str, Any]) -> pd.DataFrame:
         along = rows[(rows[others] == pd.Series(middle)[others]).all(axis=1)].drop_duplicates(what)
         if along[what].nunique() < 2:
             continue
-        part = along.melt(id_vars=[what], value_vars=list(SIDES), var_name="side", value_name="images_per_s")
-        parts.append(part.rename(columns={what: "value"}).assign(what=what).dropna().sort_values(["side", "value"]))
+        part = along.melt(id_vars=[what], value_vars=list(SIDES), var_name="side", value_name="rate")
+        part = part.rename(columns={what: "value", "rate": "images_per_s"}).assign(what=what).dropna()
+        parts.append(part.sort_values(["side", "value"]))
     columns = ["what", "value", "side", "images_per_s"]
     return pd.concat(parts)[columns].reset_index(drop=True) if parts else pd.DataFrame(columns=columns)
 

@@ -111,7 +111,7 @@ def plan(request: Request, gpu: bool) -> tuple[list[Planned], str]:
     if request.mode == "scaling":
         eager = tuple(role for role in against if role == "torch")
         setup = request.setups[0] if request.setups else "separable"
-        return [Planned(case, eager) for _, case in scaling(network, setup)], "scaling"
+        return [Planned(case, eager) for case in scaling(network, setup)], "scaling"
     if request.mode == "inference":
         return [Planned(case, against) for case in every_setup(network, request.setups, "inference")], "inference"
     if request.network in GPU_TABLE or (gpu and request.network is None):

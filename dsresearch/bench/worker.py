@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from dsresearch import runtime
-from dsresearch.bench.cases import Case
+from dsresearch.bench.cases import ROLES, Case
 
 Answer = dict[str, Any]
 
@@ -74,6 +74,8 @@ def maker(role: str, threads: int) -> Callable[[Case], Any]:
         from dsresearch.bench.flax_peer import FlaxPeer
 
         return FlaxPeer
+    if role not in ROLES:
+        raise ValueError(f"{role!r} is no role of {', '.join(ROLES)}")
     if role == "torch_kept":
         runtime.keep_heap()
     from dsresearch.bench import torch_peer
