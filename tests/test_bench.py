@@ -243,6 +243,7 @@ def test_our_worker_has_the_flags_of_the_study_and_a_peer_has_none(monkeypatch: 
     assert ours["XLA_FLAGS"] == f"--user {XLA_FLAGS}"
     assert "XLA_FLAGS" not in flax
     assert {side["NPROC"] for side in (ours, flax)} == {"2"}
+    assert crew.environment("torch", 2, gpu=False)["CUDA_VISIBLE_DEVICES"] == ""
 
 
 BLOCKED = """

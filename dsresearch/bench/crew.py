@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import platform
 import select
 import shutil
 import subprocess
@@ -24,7 +25,7 @@ class RoleFailed(Exception):  # noqa: N818  what happened, as a sentence would s
 class Member:
     """One worker process."""
 
-    def __init__(self, role: str, threads: int) -> None:
+    def __init__(self, role: str, threads: int, gpu: bool) -> None:
         self.role = role
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
@@ -32,7 +33,7 @@ class Member:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=environment(role, threads),
+            env=environment(role, threads, gpu),
         )
         self._rest = b""
 
@@ -89,6 +90,7 @@ class Crew:
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
+        self.gpu = True  # whether accelerators are to be seen; ours says whether it computes on one
         self.members: dict[str, Member] = {}
 
     def __enter__(self) -> Self:
@@ -105,7 +107,7 @@ class Crew:
         """The role's worker; importing its libraries takes it some seconds, in which others can be started."""
         if role not in self.members or not self.members[role].alive:
             self.drop(role)
-            self.members[role] = Member(role, self.threads)
+            self.members[role] = Member(role, self.threads, self.gpu)
         return self.members[role]
 
     def prepare(self, role: str, case: Case, deadline: float) -> dict[str, Any]:
@@ -130,7 +132,7 @@ class Crew:
             self.drop(role)
 
 
-def environment(role: str, threads: int) -> dict[str, str]:
+def environment(role: str, threads: int, gpu: bool = True) -> dict[str, str]:
     """Ours as a study's cell has it; a peer's as installed: no flags of ours, the same number of threads."""
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     base = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "NPROC", "OMP_NUM_THREADS")}
@@ -139,6 +141,8 @@ def environment(role: str, threads: int) -> dict[str, str]:
     base["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     if role == "ours":
         return runtime.environment(threads, {**base, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "")})
+    if not gpu:
+        base["CUDA_VISIBLE_DEVICES"] = ""  # a peer on a GPU beside ours on the CPU would be no comparison
     return {**base, "NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
 
 
@@ -146,6 +150,8 @@ def missing(role: str, gpu: bool) -> str:
     """Why a role cannot be had here, or nothing."""
     if role.startswith("torch") and importlib.util.find_spec("torch") is None:
         return "PyTorch is not installed (the extra `peers`)"
+    if role == "torch_kept" and (sys.platform != "linux" or platform.libc_ver()[0] != "glibc"):
+        return "the heap can be kept with glibc alone"
     if role == "torch_compile" and not gpu and not any(map(shutil.which, (os.environ.get("CXX", "g++"), "clang++"))):
         return "torch.compile needs a C++ compiler"
     return "torch.compile with CUDA graphs needs a GPU" if role == "torch_graphs" and not gpu else ""

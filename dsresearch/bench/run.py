@@ -88,6 +88,7 @@ def main(request: Request, command: Sequence[str]) -> int:
             print(f"the benchmark cannot start: {error}", file=sys.stderr)
             return FAILED
         gpu = about["backend"] != "cpu"
+        crew.gpu = gpu
         planned, what = plan(request, gpu)
         record = Record(command, about, threads, path_of(request.to, about, what))
         bench = Bench(crew, gpu, gpu or request.network in GPU_TABLE, {}, _say)
