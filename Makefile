@@ -28,7 +28,7 @@ test-all: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
-	$(PIP) install --quiet -e '.[peers]'
+	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
 	$(BIN)/python -m pytest -v tests/peers
 
 check: $(READY)  ## lint, format, types, and which room may import which
