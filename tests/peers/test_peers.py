@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from dsresearch.bench import floor, layers
+from dsresearch.bench import layers
 from dsresearch.bench.cases import GROUPS, Case, Network, case, every_setup
 from dsresearch.bench.flax_peer import FlaxPeer
 from dsresearch.bench.ours import program_of
@@ -139,13 +139,3 @@ def test_pytorch_follows_our_schedule() -> None:
 
 def test_the_peers_evaluate_in_batches_of_our_size() -> None:
     assert SCORED == EVALUATION_BATCH
-
-
-@pytest.mark.parametrize("of", CASES, ids=label)
-def test_the_peers_layers_cost_what_the_closed_form_says(of: Case) -> None:
-    weights = ours(of)[1]
-    spatial = {"stem": of.image**2, "head": 1}
-    for block in layers.blocks(of.design, of.image):
-        spatial |= {name: block.pixels for name in weights if name.startswith(f"{block.name}_")}
-    macs = sum(arrays["kernel"].size * spatial[name] for name, arrays in weights.items() if "kernel" in arrays)
-    assert macs == floor.macs(of)
