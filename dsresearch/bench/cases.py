@@ -78,7 +78,8 @@ class Case(Network):
     def label(self) -> str:
         """The case for people."""
         groups = f" G={self.groups}" if self.groups else ""
-        return f"{self.setup}{groups}, {self.trials} trial{'s' * (self.trials > 1)}, {self.dtype}"
+        size = f"width {self.width}, depth {self.depth}, batch {self.batch}"
+        return f"{self.setup}{groups}, {self.trials} trial{'s' * (self.trials > 1)}, {self.dtype}, {size}"
 
 
 def case(network: Network, name: str, **changes: object) -> Case:

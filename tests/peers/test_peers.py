@@ -89,6 +89,7 @@ def test_plain_flax_gives_our_losses(of: Case) -> None:
     assert_close(peer.losses(images, labels, STEPS), of)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # PyTorch's own, on the way to its compiler
 def test_compiled_pytorch_gives_our_losses() -> None:
     (of,) = [of for of in CASES if of.setup == "inception_reformulated"]
     peer = TorchPeer(of, "torch_compile")
