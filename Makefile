@@ -13,7 +13,7 @@ PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce test test-all check paper lock clean
+.PHONY: help reproduce test test-all test-peers check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -27,6 +27,10 @@ test: $(READY)  ## the test suite without the slow tests
 
 test-all: $(READY)  ## the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
+	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
+	$(BIN)/python -m pytest -v tests/peers
 
 check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff check .

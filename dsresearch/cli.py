@@ -154,6 +154,7 @@ def _build() -> argparse.ArgumentParser:
     paper.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the folder paper)")
 
     _add_data(commands)
+    _add_bench(commands)
     return parser
 
 
@@ -183,6 +184,22 @@ def _add_data(commands: Any) -> None:
     bring.add_argument("--name", required=True, metavar="N", help="what --data calls the set from now on")
     info = actions.add_parser("info", help="what is there")
     info.set_defaults(command=_data_info)
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="images/s of every formulation beside plain Flax and PyTorch")
+    bench.set_defaults(command=_bench)
+    bench.add_argument("--json", action="store_true", dest="as_json", help="print JSON in place of the table")
+    bench.add_argument("--against", default="flax,torch", metavar="P,P", help="peers: flax,torch (default), or none")
+    bench.add_argument("--setup", action="append", default=[], dest="setups", metavar="S", help="only this; repeat it")
+    bench.add_argument("--mode", default="training", help="training (default), inference or scaling")
+    bench.add_argument("--network", metavar="N", help="cpu, gpu or tiny (default: the device's)")
+    bench.add_argument("--dtype", help="float32 or bfloat16 (default: the network's)")
+    bench.add_argument("--rounds", type=int, metavar="N", help="turns of every side (default: 5, on a GPU 3)")
+    bench.add_argument("--seconds", type=float, help="of one measurement (default: 1, on a GPU 0.5)")
+    bench.add_argument("--minutes", type=float, default=0.0, help="end after so many, with what is done")
+    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each side (default: all cores)")
+    bench.add_argument("--to", type=Path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------
@@ -267,6 +284,14 @@ def _cost(words: argparse.Namespace) -> int:
         listing=words.list,
     )
     return DONE
+
+
+def _bench(words: argparse.Namespace) -> int:
+    from dsresearch.bench.run import Request, main
+
+    asked = {name: value for name, value in vars(words).items() if name not in ("command", "settings", "against")}
+    against = [] if words.against == "none" else words.against.split(",")
+    return main(Request(**asked, against=against), sys.argv[1:])
 
 
 def _worker(words: Sequence[str]) -> int:

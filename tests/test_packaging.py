@@ -133,7 +133,10 @@ def test_every_dependency_says_why() -> None:
 
 def test_every_package_that_is_imported_is_declared() -> None:
     files = (ROOT / "dsresearch").rglob("*.py")
-    declared = {canonicalize_name(Requirement(text).name) for text in (*PROJECT["dependencies"], *EXTRAS["ray"])}
+    declared = {
+        canonicalize_name(Requirement(text).name)
+        for text in (*PROJECT["dependencies"], *EXTRAS["ray"], *EXTRAS["peers"])
+    }
     owners = packages_distributions()  # Pillow owns PIL
     for package in packages_of(set().union(*map(imported, files))):
         assert {canonicalize_name(owner) for owner in owners.get(package, [package])} & declared, package

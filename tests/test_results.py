@@ -1,7 +1,7 @@
 """What is committed in results/ is what `report` draws from the committed rows, and README's table is that table."""
 
-import re
 import json
+import re
 import tempfile
 from itertools import combinations
 from pathlib import Path

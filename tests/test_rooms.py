@@ -30,7 +30,18 @@ class Room(NamedTuple):
     loads: str = ""
 
 
-HEAVY = {"jax", "flax", "optax", "orbax", "sacred", "tensorflow_datasets", "sklearn", "matplotlib", "seaborn", "ray"}
+HEAVY = {
+    "jax",
+    "flax",
+    "optax",
+    "orbax",
+    "sacred",
+    "tensorflow_datasets",
+    "sklearn",
+    "matplotlib",
+    "seaborn",
+    "ray",
+} | {"torch"}
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
@@ -69,9 +80,14 @@ HOUSE = {
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
+    "bench": Room(
+        "__init__ design cost runtime modules networks train",
+        "jax flax optax numpy pandas matplotlib seaborn torch",
+        "jax flax optax matplotlib seaborn torch",
+    ),
     "cli": Room(
         "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness "
-        "statistics report compare divergence paper"
+        "statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }
@@ -137,7 +153,11 @@ LOAD = """
 import importlib, pkgutil, sys
 room = importlib.import_module(sys.argv[1])
 for module in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
-    importlib.import_module(module.name)
+    try:
+        importlib.import_module(module.name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":  # an optional extra
+            raise
 print(*sys.modules)
 """
 
