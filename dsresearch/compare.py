@@ -21,8 +21,9 @@ import numpy as np
 import pandas as pd
 
 from dsresearch.design import InputError, one_of
+from dsresearch.report.cell import one_line, spans
 from dsresearch.report.pairs import ENVIRONMENT, MODE, RESULT
-from dsresearch.report.study import Study, one_line, read_study, spans
+from dsresearch.report.study import Study, read_study
 from dsresearch.report.tables import Field, Table, to_csv, to_latex, to_markdown
 from dsresearch.schema import write_atomic
 from dsresearch.statistics import Comparison, Interval, holm

@@ -183,7 +183,7 @@ def convolution_ops(jaxpr: Any) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     ("groups", "channels", "cpu", "gpu"),
-    [(1, 4, 3, 3), (2, 4, 3, 3), (4, 4, 0, 0), (4, 32, 0, 3), (4, 64, 6, 3), (2, 64, 6, 3)],
+    [(1, 3, 0, 3), (1, 4, 3, 3), (2, 8, 3, 3), (4, 4, 0, 0), (4, 32, 0, 3), (4, 64, 6, 3), (2, 64, 6, 3)],
 )
 def test_the_algorithm_is_the_one_of_the_table(
     groups: int, channels: int, cpu: int, gpu: int, monkeypatch: pytest.MonkeyPatch

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from dsresearch import data
-from dsresearch.cli import parse_settings
 from dsresearch.plan import Request, plan
 from dsresearch.report.cell import Cell, run_command
+from dsresearch.settings import parse_settings
 from dsresearch.studies import Plan
 
 

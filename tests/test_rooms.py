@@ -85,8 +85,9 @@ HOUSE = {
         "jax flax optax numpy pandas matplotlib seaborn torch",
         "jax flax optax matplotlib seaborn torch",
     ),
+    "settings": Room("design"),
     "cli": Room(
-        "__init__ design cost_tables data runtime schema studies plan store launch progress ledger exactness "
+        "__init__ design settings cost_tables data runtime schema studies plan store launch progress ledger exactness "
         "statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
