@@ -21,7 +21,9 @@ DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
 # in one known form (jax#39103: a product of a few rows, more than 32,768 long, squared and summed along them), which
-# this project does not use; tests/test_operators.py guards the forms that it does use.
+# this project does not use; tests/test_operators.py guards the forms that it does use. The expander of barriers is off,
+# because it would take them out before fusion, and `operators.apart` would keep nothing apart; where no barrier is
+# (off the CPU) it has nothing to do.
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_passes=cse_barrier_expander"
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from jax import lax
 
 from dsresearch import operators
+from dsresearch.operators.apart import apart
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 
@@ -430,3 +431,17 @@ def test_a_reduced_matrix_product_under_vmap_is_right(columns: tuple[int, int]) 
 
     found = jax.jit(squares)(jnp.asarray(matrix, jnp.float32), jnp.asarray(vectors, jnp.float32))
     close(found, ((vectors @ matrix.T) ** 2).sum(1), 1e-5)
+
+
+def test_barriers_keep_values_apart_until_after_fusion() -> None:
+    """If a new XLA names its expander of barriers otherwise, the flag of `runtime` does nothing and all is slow."""
+
+    def twice_read(x: jax.Array) -> jax.Array:
+        stored = apart(jnp.maximum(2 * x + 1, jnp.zeros((), x.dtype)))
+        return stored[:, :16] * 3 + stored[:, 16:]
+
+    x = jnp.arange(256.0).reshape(8, 32)
+    text = jax.jit(twice_read).lower(x).compile().as_text()
+    program = text[text.index("ENTRY") :]
+    assert "opt-barrier" in program
+    assert program.count(" fusion(") == 2
