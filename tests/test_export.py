@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import pytest
 from jax import export
 
-from dsresearch import operators
 from dsresearch.design import FORMULATIONS, GROUPED, Design, Recipe
 from dsresearch.networks.stack import Stack
+from dsresearch.operators import normalise
 from dsresearch.train import Pictures, Program, Trial
 
 # What JAX names a platform when it lowers, and when it runs there.
@@ -120,6 +120,6 @@ def test_what_only_this_machine_has_would_be_found(
     wrong: Callable[[jax.Array], jax.Array], platform: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Within BatchNorm, whose gradient is written out: neither of the two has one.
-    monkeypatch.setattr(operators, "activate", lambda x, activation: wrong(x))
+    monkeypatch.setattr(normalise, "activate", lambda x, activation: wrong(x))
     with pytest.raises((AssertionError, ValueError), match=r"custom.call|callback|lowering platform"):
         check((Design(formulation="regular", width=16, depth=1), "float32", 1), platform, monkeypatch)
