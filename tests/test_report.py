@@ -404,15 +404,18 @@ def test_predictions_that_contradict_the_rows_are_refused(tmp_path):
 def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
     page = tmp_path / "README.md"
     page.write_text("before\n<!-- table4: how it is made -->\nold\n<!-- /table4 -->\nafter\n")
-    changed = injected(page, "table4", "\n| a |\n\\1\n")
+    changed = injected(page, {"table4": "\n| a |\n\\1\n", "f2_forest": "a name without markers"})
     assert changed == "before\n<!-- table4: how it is made -->\n| a |\n\\1\n<!-- /table4 -->\nafter\n"
     page.write_text(changed)
-    assert injected(page, "table4", "| a |\n\\1") == changed
+    assert injected(page, {"table4": "| a |\n\\1"}) == changed
+    page.write_text(changed + changed)
+    with pytest.raises(InputError, match="2 pairs of markers of 'table4', allowed: one"):
+        injected(page, {"table4": "text"})
     page.write_text("no markers")
-    with pytest.raises(InputError, match="0 pairs of markers"):
-        injected(page, "table4", "text")
+    with pytest.raises(InputError, match="no pair of markers, allowed: table4"):
+        injected(page, {"table4": "text"})
     with pytest.raises(InputError, match="cannot be read"):
-        injected(tmp_path / "none.md", "table4", "text")
+        injected(tmp_path / "none.md", {"table4": "text"})
 
 
 def test_one_arm_alone_has_no_empty_panel(tmp_path: Path) -> None:

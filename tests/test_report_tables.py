@@ -13,6 +13,7 @@ from study_builder import GAP, good_study, write_epochs, write_predictions, writ
 
 from dsresearch.design import InputError
 from dsresearch.report import Analysis, read_study, tables
+from dsresearch.report.mechanism import differences
 from dsresearch.report.table_facts import PROMISES
 from dsresearch.report.tables import to_csv, to_latex, to_markdown
 
@@ -118,6 +119,43 @@ def test_t3_and_t4_count_pictures(tmp_path: Path) -> None:
     assert float(hybrid["kappa_error_consistency"]) == pytest.approx(kappa, abs=1e-6)
     assert hybrid["js_divergence_nats"] == "softmax not kept"
     assert similar["control seed"]["excess_vs_seed_pct"] == "reference"
+
+
+def test_t1_draws_trials_and_pictures_where_predictions_are_kept(tmp_path: Path) -> None:
+    """The hybrid errs on the same pictures in both trials, so that only pictures vary: scipy's one-way bootstrap."""
+    study = small(tmp_path)
+    found = by(rows(study, "table4"), "setup")
+    on_pictures = np.r_[np.full(2, -100.0), np.full(2, 100.0), np.zeros(96)]
+    expected = stats.bootstrap((on_pictures,), np.mean, method="percentile", rng=np.random.default_rng(0))
+    bounds = [float(found["hybrid"][f"mean_diff_two_way95_{side}"]) for side in ("lo", "hi")]
+    assert bounds == pytest.approx(tuple(expected.confidence_interval), abs=1.01)  # multiples of one picture of 100
+    lo, hi = (float(found["seed"][f"mean_diff_two_way95_{side}"]) for side in ("lo", "hi"))
+    assert lo < 0 < 1 < hi, "four pictures lost, four and six gained"
+    assert found["separable"]["mean_diff_two_way95_lo"] == "reference"
+    write_predictions(
+        study, {BASE: [[2] * 10 + [0] * 90] * 2, ("hybrid", "", "width"): [[2] * 10 + [0] * 90]}, [0] * 100
+    )
+    less = by(rows(study, "table4"), "setup")
+    assert less["hybrid"]["mean_diff_two_way95_lo"] == "predictions missing"
+    (study / "predictions.parquet").unlink()
+    assert by(rows(study, "table4"), "setup")["hybrid"]["mean_diff_two_way95_hi"] == "no predictions"
+
+
+def test_differences_on_pictures_average_to_the_differences_of_the_trials() -> None:
+    """On the committed digits, where every trial draws its own test pictures from 1,797."""
+    analysis = Analysis(read_study(Path(__file__).parents[1] / "results" / "hybrid-digits-quick"))
+    study, kept = analysis.study, analysis.kept
+    for cell, of in analysis.pairs.items():
+        found = differences(study, cell, list(of["trial"]), kept)
+        if cell.control_kind == "split":
+            assert not found.size, "the two models of a pair stand on different pictures"
+            continue
+        assert found.shape[0] == len(of) < found.shape[1]
+        assert set((~np.isnan(found)).sum(axis=1)) == {study.n_test}
+        assert np.nanmean(found, axis=1) == pytest.approx(of["d_pp"].to_numpy(), abs=1e-9)
+    assert (
+        by([dict(row) for row in tables(analysis)[0].rows], "setup")["split"]["mean_diff_two_way95"] == "other pictures"
+    )
 
 
 def test_without_predictions_and_with_one_trial_words_stand_in_the_cells(tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from dsresearch.exactness import formulations
-from dsresearch.report import Analysis, main, read_study
-from dsresearch.report.table4 import table4
-from dsresearch.report.tables import injected, to_markdown
+from dsresearch.report import Analysis, main, page_texts, read_study
+from dsresearch.report.tables import injected
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted(path.parent for path in ROOT.glob("results/*/trials.csv"))
@@ -39,10 +38,12 @@ def test_the_committed_proofs_are_of_every_pair_of_formulations_and_hold() -> No
     assert proven == set(map(frozenset, combinations(formulations(), 2)))
 
 
-def test_readme_shows_the_committed_table() -> None:
-    readme = ROOT / "README.md"
-    table = to_markdown(table4(Analysis(read_study(ROOT / "results/hybrid-digits-quick"))), full=False)
-    assert injected(readme, "table4", table) == readme.read_text(encoding="utf-8")
+def test_readme_shows_the_committed_table_and_figure() -> None:
+    readme, study = ROOT / "README.md", ROOT / "results/hybrid-digits-quick"
+    texts = page_texts(Analysis(read_study(study)), study, readme)
+    content = readme.read_text(encoding="utf-8")
+    assert all(f"<!-- {name}: " in content for name in texts)
+    assert injected(readme, texts) == content
 
 
 def test_no_path_of_a_machine_is_committed_with_the_results() -> None:

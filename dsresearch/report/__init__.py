@@ -6,10 +6,12 @@ study have the same bytes. For other programs: `read_study` gives the rows, `Ana
 """
 
 import json
+import os
+import re
 import textwrap
 from pathlib import Path
 
-from dsresearch.report import table_facts, table_noise, table_plan
+from dsresearch.report import draw_trials, table_facts, table_noise, table_plan
 from dsresearch.report.beside import beside as side_by_side
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis, plain
@@ -71,7 +73,8 @@ def main(
     """Write `tables/`, `figures/`, `verdict.json` and `report.html` of the study in `folder` to `to`; print the result.
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
-    between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table. Returns 1 where a verdict is
+    between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
+    the figure. Returns 1 where a verdict is
     INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
@@ -82,12 +85,22 @@ def main(
     printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
     if into is not None:
-        write_atomic(Path(into), injected(Path(into), table.name, brief).encode())
+        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into))).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
+
+
+def page_texts(analysis: Analysis, target: Path, into: Path) -> dict[str, str]:
+    """What `into` may have between markers, by their name: the table, and the forest plot as a link to its PNG."""
+    table, forest = table4(analysis), draw_trials.forest(analysis)
+    link = Path(os.path.relpath(target / "figures" / f"{forest.name}.png", into.parent)).as_posix()
+    alt = re.sub(r"([\[\]<\\])", r"\\\1", one_line(f"{forest.title}. {forest.alt}"))  # names are the user's
+    shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
+    drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
+    return {table.name: to_markdown(table, full=False), forest.name: drawn}
 
 
 def verdict_text(analysis: Analysis) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dsresearch.report.cell import Cell, one_line, spans
-from dsresearch.report.mechanism import Kept, Key, agreements, kept_predictions
+from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
 from dsresearch.report.pairs import pairs
 from dsresearch.report.planning import PAPER_DESIGNS, chance_of_support
 from dsresearch.report.study import Study
@@ -18,9 +18,11 @@ from dsresearch.statistics import (
     RULE_VERSION,
     Comparison,
     Evidence,
+    Interval,
     Verdict,
     compare,
     judge,
+    two_way_interval,
 )
 from dsresearch.statistics.paired import Floats
 from dsresearch.statistics.power import planned
@@ -145,6 +147,16 @@ class Analysis:
         if self.kept is None:
             return {}
         return {cell: agreements(self.study, cell, list(d["trial"]), self.kept) for cell, d in self.pairs.items()}
+
+    @functools.cached_property
+    def two_way(self) -> Mapping[Cell, Interval]:
+        """Interval of mean d over drawn trials and drawn pictures, of every cell with all predictions of its pairs."""
+        out = {}
+        for cell, rows in self.pairs.items():
+            d = differences(self.study, cell, list(rows["trial"]), self.kept or {})
+            if len(rows) and len(d) == len(rows):
+                out[cell] = two_way_interval(d)
+        return out
 
     @functools.cached_property
     def discordance(self) -> Mapping[str, Floats] | None:

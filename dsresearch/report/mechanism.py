@@ -1,6 +1,6 @@
 """Evidence beyond the error rate: on which pictures two models of a trial err, from predictions.parquet."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,8 +64,32 @@ def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, K
     A trial of which one of the two models kept no predictions has no row. The control `split` stands on other pictures,
     so that nothing is compared. Raises InputError where the pictures of another pair are not the same.
     """
+    rows = [
+        (trial, *agreement(one.pred, two.pred, one.pictures[:, 1]))
+        for trial, one, two in _both(study, cell, trials, kept)
+    ]
+    return pd.DataFrame(rows, columns=["trial", "discordance", "disagreement", "kappa"])
+
+
+def differences(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> npt.NDArray[np.float64]:
+    """d of a cell picture by picture, percentage points, shape (trials that both have kept, pictures of any of them).
+
+    100 where only the cell errs, -100 where only its baseline does, NaN where the trial's test set has not the picture.
+    The mean of a row is d_t. Raises InputError where the pictures of a pair are not the same.
+    """
+    found = list(_both(study, cell, trials, kept))
+    if not found:
+        return np.zeros((0, 0))
+    pictures = np.unique(np.concatenate([one.pictures[:, 0] for _, one, _ in found]))
+    out = np.full((len(found), len(pictures)), np.nan)
+    for row, (_, one, two) in zip(out, found, strict=True):
+        row[np.searchsorted(pictures, one.pictures[:, 0])] = 100.0 * one.wrong - 100.0 * two.wrong
+    return out
+
+
+def _both(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> Iterator[tuple[int, Kept, Kept]]:
+    """Trial, and the predictions of a cell and of its baseline, where both are kept and stand on the same pictures."""
     base = baseline_of(study, cell).set_index("trial")
-    rows = []
     for trial in trials if cell.control_kind != "split" else []:
         one = kept.get((cell.arm, cell.control_kind, cell.match, trial))
         row = base.loc[trial]
@@ -77,8 +101,7 @@ def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, K
                 f"{study.folder / 'predictions.parquet'}: {cell.name} trial {trial}: other pictures than the "
                 "baseline's, allowed: one test set a trial"
             )
-        rows.append((trial, *agreement(one.pred, two.pred, one.pictures[:, 1])))
-    return pd.DataFrame(rows, columns=["trial", "discordance", "disagreement", "kappa"])
+        yield trial, one, two
 
 
 def discordance_between(one: Cell, two: Cell, trials: int, kept: Mapping[Key, Kept]) -> float:

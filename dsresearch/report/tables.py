@@ -261,14 +261,28 @@ def _fixed(value: float, decimals: int, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign else ''}.{decimals}f}"
 
 
-def injected(page: Path, name: str, text: str) -> str:
-    """A Markdown page with `text` between its markers of that name. Raises InputError where it has none."""
+def injected(page: Path, texts: Mapping[str, str]) -> str:
+    """A Markdown page with each text between the markers of its name; a name without markers is left out.
+
+    Raises InputError where the page has none of them, or two pairs of one.
+    """
     try:
         content = page.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--into={page} cannot be read: {one_line(error)}, allowed: a Markdown page") from None
-    pattern = rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- /{name} -->)"
-    changed, found = re.subn(pattern, lambda marks: f"{marks[1]}{text.strip()}\n{marks[2]}", content, flags=re.DOTALL)
-    if found != 1:
-        raise InputError(f"--into={page} has {found} pairs of markers of {name!r}, allowed: one")
-    return changed
+    pairs = 0
+    for name, text in texts.items():
+        pattern = rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- /{name} -->)"
+        between = rf"\g<1>{_literal(text)}\n\g<2>"
+        content, found = re.subn(pattern, between, content, flags=re.DOTALL)
+        if found > 1:
+            raise InputError(f"--into={page} has {found} pairs of markers of {name!r}, allowed: one")
+        pairs += found
+    if not pairs:
+        raise InputError(f"--into={page} has no pair of markers, allowed: {', '.join(texts)}")
+    return content
+
+
+def _literal(text: str) -> str:
+    """A text as the replacement of a regular expression."""
+    return text.strip().replace("\\", "\\\\")

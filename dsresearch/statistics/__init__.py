@@ -23,6 +23,7 @@ from dsresearch.statistics.paired import (
 )
 from dsresearch.statistics.power import minimum_detectable_effect, run_sd, tost_power
 from dsresearch.statistics.simulate import chances
+from dsresearch.statistics.two_way import two_way_interval
 from dsresearch.statistics.verdict import RULE_VERSION, Evidence, Verdict, judge
 
 __all__ = [
@@ -51,4 +52,5 @@ __all__ = [
     "t_interval",
     "tost_p",
     "tost_power",
+    "two_way_interval",
 ]

@@ -1,0 +1,65 @@
+"""The two-way bootstrap of a difference: over trials and over test pictures, both at once.
+
+The paired t interval knows trials only: where every trial is tested on the same pictures it speaks of these pictures.
+Drawing trials and pictures anew, each with replacement, tells what another test set would have added.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from dsresearch.statistics.paired import Floats, Interval
+
+RESAMPLES = 1_999
+_BLOCK = 1_000_000  # counts of pictures held at once
+
+
+def two_way_interval(d: npt.ArrayLike, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """Percentile interval of the mean of d over drawn trials and drawn pictures (Owen 2007, the pigeonhole bootstrap).
+
+    `d` has shape (trials, pictures): what the difference is on one picture in one trial, percentage points (100 where
+    only the setup errs, -100 where only the baseline does, else 0), NaN where a trial was not tested on a picture. The
+    mean is that over what is drawn and not NaN. For display, as a sensitivity: on the side of too wide where each
+    cell is noise of its own, which it counts three times (Owen, theorem 3), and at ten trials too narrow in the part
+    of the trials, as every bootstrap. One trial or one picture: unbounded.
+
+    Raises ValueError without trials or pictures, for an infinite value and for a trial that was tested on nothing.
+    """
+    array = np.asarray(d, dtype=np.float64)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"d of shape {array.shape}: allowed are trials by pictures, at least one of each")
+    seen = ~np.isnan(array)
+    if np.isinf(array).any() or not seen.any(axis=1).all():
+        raise ValueError("a trial without a number: leave out the missing pair and name it")
+    if 1 in array.shape:
+        return Interval(-np.inf, np.inf)
+    drawn = _drawn_means(np.where(seen, array, 0.0), seen.astype(np.float64), resamples, seed)
+    lo, hi = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(lo), float(hi))
+
+
+def _drawn_means(values: Floats, seen: Floats, resamples: int, seed: int) -> Floats:
+    """The mean of every resample, as sums weighted by how often each trial and each picture was drawn.
+
+    A resample in which nothing was seen has no mean and is left out.
+    """
+    trials, pictures = values.shape
+    both = np.vstack([values, seen])
+    rng = np.random.default_rng(seed)
+    of_trials, sums = _counts(rng, resamples, trials), []
+    block = max(1, _BLOCK // pictures)
+    for start in range(0, resamples, block):
+        weights = of_trials[start : start + block, None, :]
+        by_trial = _counts(rng, len(weights), pictures) @ both.T
+        sums.append((by_trial.reshape(len(weights), 2, trials) * weights).sum(axis=-1))
+    total, count = np.concatenate(sums).T
+    return np.asarray(total[count > 0] / count[count > 0], dtype=np.float64)
+
+
+def _counts(rng: np.random.Generator, resamples: int, units: int) -> Floats:
+    """How often each of so many units is drawn, as many drawn as there are, shape (resamples, units).
+
+    Numpy's multinomial has the same law and takes five times as long.
+    """
+    drawn = rng.integers(0, units, (resamples, units), dtype=np.int32)
+    places = drawn + units * np.arange(resamples, dtype=np.int32)[:, None]
+    return np.bincount(places.ravel(), minlength=resamples * units).reshape(resamples, units).astype(np.float64)
