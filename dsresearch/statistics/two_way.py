@@ -19,7 +19,7 @@ def two_way_interval(d: npt.ArrayLike, level: float = 0.95, resamples: int = RES
     `d` has shape (trials, pictures): what the difference is on one picture in one trial, percentage points (100 where
     only the setup errs, -100 where only the baseline does, else 0), NaN where a trial was not tested on a picture. The
     mean is that over what is drawn and not NaN. For display, as a sensitivity: on the side of too wide where each
-    cell is noise of its own, which it counts three times (Owen, theorem 3), and at ten trials too narrow in the part
+    cell is noise of its own, which it counts three times, and at ten trials too narrow in the part
     of the trials, as every bootstrap. One trial or one picture: unbounded.
 
     Raises ValueError without trials or pictures, for an infinite value and for a trial that was tested on nothing.
