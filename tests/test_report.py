@@ -314,7 +314,7 @@ def test_a_hostile_name_does_no_harm(tmp_path, name, capsys):
     assert all(line.replace(r"\$", "").count("$") % 2 == 0 and "%" not in line.replace(r"\%", "") for line in body)
     markdown = (tmp_path / "tables" / "table4.md").read_text()
     lines = [line for line in markdown.splitlines() if line.startswith("|")]
-    assert {line.replace(r"\|", "").count("|") for line in lines} == {17}
+    assert {line.replace(r"\|", "").count("|") for line in lines} == {18}
     assert "\x1b" not in markdown + capsys.readouterr().out
     caption = markdown.split("\n\n")[-1]
     assert "<script" not in caption

@@ -1,6 +1,5 @@
 """The two-way bootstrap against closed forms, scipy where only one way varies, and a literal loop where NaN stand."""
 
-
 import numpy as np
 import pytest
 from scipy import stats
