@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from dsresearch.statistics.paired import Floats, Interval
 
-RESAMPLES = 1_999
+RESAMPLES = 999
 _BLOCK = 1_000_000  # counts of pictures held at once
 
 
