@@ -347,6 +347,16 @@ def replace(group: str, base: Any, changes: Mapping[str, Any]) -> Any:
     return dataclasses.replace(base, **changes)
 
 
+def identity(part: Any) -> dict[str, Any]:
+    """What makes a design, recipe or protocol the one that it is: its fields that differ from their defaults.
+
+    A field that is added later, with a default that means «as before», leaves every identity, and with it the initial
+    weights and the cells on disk, as they were. A default may therefore never change (tests/test_design.py).
+    """
+    fields = dataclasses.fields(part)
+    return {field.name: value for field in fields if (value := getattr(part, field.name)) != field.default}
+
+
 def digest(value: Any) -> str:
     """sha256 of the canonical JSON of plain values: the identity of a configuration."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

@@ -28,7 +28,7 @@ from typing import Any
 
 import tomli_w
 
-from dsresearch.design import InputError
+from dsresearch.design import InputError, Protocol, Recipe
 from dsresearch.schema import write_atomic
 from dsresearch.studies import Cell, Plan
 
@@ -227,10 +227,15 @@ class Store:
 
 
 def _settled(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What may not differ between two runs in one store, flat; further arms may be added, and are exploratory."""
+    """What may not differ between two runs in one store, flat; further arms may be added, and are exploratory.
+
+    A field that was not there yet when the file was written had the value that is its default since.
+    """
     flat: dict[str, Any] = {}
+    defaults = {"recipe": asdict(Recipe()), "protocol": asdict(Protocol())}
     for key, value in document.items():
         if isinstance(value, Mapping):
+            value = defaults.get(key, {}) | dict(value)
             flat |= {f"{key}.{name}": entry for name, entry in value.items()}
         elif key != "cells":
             flat[key] = value

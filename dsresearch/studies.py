@@ -12,7 +12,7 @@ from typing import Any
 
 from dsresearch import cost
 from dsresearch.data import Pictures, split
-from dsresearch.design import Design, InputError, Protocol, Recipe, digest, one_of, seed_of
+from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, one_of, seed_of
 
 # --- studies ----------------------------------------------------------------------------------------------------
 
@@ -150,7 +150,7 @@ class Cell:
     @cached_property
     def id(self) -> str:
         """The first 16 digits of the hash of design, recipe, protocol, data and kind of control."""
-        parts = {name: dataclasses.asdict(getattr(self, name)) for name in ("design", "recipe", "protocol")}
+        parts = {name: identity(getattr(self, name)) for name in ("design", "recipe", "protocol")}
         return digest({**parts, "data": self.data_sha256, "control": self.control})[:16]
 
     @property

@@ -24,7 +24,7 @@ import numpy as np
 
 from dsresearch import cost, data
 from dsresearch.checkpoint import Checkpoints
-from dsresearch.design import Design, digest, seed_of
+from dsresearch.design import Design, digest, identity, seed_of
 from dsresearch.networks.stack import Stack
 from dsresearch.schema import write_atomic
 from dsresearch.studies import Cell
@@ -69,7 +69,7 @@ def initial_weights(cell: Cell, program: Program, seeds: Seeds, image: tuple[int
 
 def _weights_key(seeds: Seeds, design: Design) -> jax.Array:
     """The trial's init key folded with the design: identical functions start apart, identical designs together."""
-    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(dataclasses.asdict(design)).encode()))
+    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(identity(design)).encode()))
 
 
 def _one_ulp_away(params: Tree) -> Tree:

@@ -12,6 +12,7 @@ from dsresearch.design import (
     Protocol,
     Recipe,
     digest,
+    identity,
     replace,
     seed_of,
     setup,
@@ -101,6 +102,37 @@ def test_digest_sees_every_field_and_no_order() -> None:
     base = Design()
     changed = [dataclasses.replace(base, width=17), dataclasses.replace(base, residual=True), setup("hybrid")]
     assert len({digest(dataclasses.asdict(design)) for design in [base, *changed]}) == 4
+
+
+DEFAULTS: dict[type, dict[str, object]] = {
+    Design: {
+        "formulation": "separable", "width": 16, "depth": 2, "kernel": 3, "groups": 0, "order": "spatial_first",
+        "multiplier": 1, "residual": False, "activation": "none", "normalise": False,
+    },
+    Recipe: {
+        "epochs": 20, "batch": 64, "optimiser": "sgd", "rate": 0.1, "momentum": 0.9, "decay": 5e-4,
+        "schedule": "cosine", "warmup": 0.2, "augment": "dataset", "dtype": "float32",
+    },
+    Protocol: {
+        "seed": 0, "trials": 10, "split": "standard", "train_pictures": 0, "test_pictures": 0, "trial_batch": 1,
+        "threads": 1, "margin": 0.25, "alpha": 0.05,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", DEFAULTS)
+def test_no_default_ever_changes(part: type) -> None:
+    """Golden: identities leave defaults out, so another one would be another experiment under the same name. A field
+    that is new since the first study is not in this list."""
+    values = dataclasses.asdict(part())
+    assert {name: values[name] for name in DEFAULTS[part]} == DEFAULTS[part]
+    assert identity(part()) == {}
+
+
+def test_an_identity_is_what_differs_from_the_defaults() -> None:
+    assert identity(setup("resnext", width=8)) == {
+        "formulation": "resnext", "width": 8, "groups": 4, "residual": True, "activation": "relu", "normalise": True,
+    }  # fmt: skip
 
 
 def test_seeds_are_what_they_were() -> None:

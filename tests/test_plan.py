@@ -1,6 +1,8 @@
 """From a request to the plan of cells."""
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,9 @@ import pytest
 
 from dsresearch import data
 from dsresearch.data import Pictures
-from dsresearch.design import InputError
+from dsresearch.design import InputError, replace
 from dsresearch.plan import Request, plan
+from dsresearch.store import Store
 from dsresearch.studies import PROFILES, STUDIES, Plan
 
 DIGITS = data.load("digits")
@@ -42,6 +45,23 @@ def test_the_control_is_part_of_a_cells_identity_and_its_name_is_not() -> None:
     point = planned(setups=("hybrid",), choices={"design.residual": [True]}).asked[0]
     assert point.arm == "hybrid:residual=true"
     assert point.id == cells["hybrid_residual", ""].id
+
+
+def test_cells_are_called_what_they_were() -> None:
+    """Golden: another identity here would leave the cells of every stored study behind, as if they were not done."""
+    assert [cell.id for cell in planned().cells[:2]] == ["c526b527469692b4", "a03dcd2d57a4f936"]
+
+
+def test_a_field_that_came_later_leaves_a_folder_as_it_was(tmp_path: Path) -> None:
+    """A protocol.toml from before a field was there goes on where the field has its default, and only there."""
+    store, asked = Store(tmp_path / "study"), planned(profile="smoke")
+    store.prepare(asked)
+    written = store.protocol_file.read_text(encoding="utf-8")
+    assert "warmup = 0.2\n" in written
+    store.protocol_file.write_text(written.replace("warmup = 0.2\n", ""), encoding="utf-8")
+    store.check(asked)
+    with pytest.raises(InputError, match=r"another protocol \(recipe\.warmup=0\.2, asked for 0\.3\)"):
+        store.check(dataclasses.replace(asked, recipe=replace("recipe", asked.recipe, {"warmup": 0.3})))
 
 
 def test_a_split_that_is_not_drawn_has_no_control() -> None:
