@@ -286,6 +286,8 @@ class Protocol:
             `test10k_sub6k` draws 6,000 of the data set's own test set (its other reading).
         train_pictures: at most so many training pictures, drawn by the trial's split key; 0 means all.
         test_pictures: likewise for the test set.
+        trials_per_cell: trials that one process trains and records together, 0 for all of them. With fewer a long study
+            is many short cells, and its first trials are whole pairs before the next ones begin.
         trial_batch: trials trained in one program; 1 trains them one after another (`exec_mode` sequential).
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
         margin: equivalence margin M in percentage points.
@@ -301,6 +303,7 @@ class Protocol:
     threads: int = 1
     margin: float = 0.25
     alpha: float = 0.05
+    trials_per_cell: int = 0
 
     def __post_init__(self) -> None:
         _whole("protocol.seed", self.seed, 0, 2**32 - 1)
@@ -312,10 +315,18 @@ class Protocol:
         _whole("protocol.threads", self.threads, 1, 1024)
         _number("protocol.margin", self.margin, 1e-6, 100.0)
         _number("protocol.alpha", self.alpha, 1e-6, 0.5)
-        if self.trials % self.trial_batch:
-            raise InputError(
-                f"protocol.trial_batch={self.trial_batch} is not allowed: it does not divide the {self.trials} trials"
-            )
+        _whole("protocol.trials_per_cell", self.trials_per_cell, 0, self.trials)
+        for field, total in (("trials_per_cell", self.trials), ("trial_batch", self.cell_trials)):
+            if total % (getattr(self, field) or 1):
+                raise InputError(
+                    f"protocol.{field}={getattr(self, field)} is not allowed: it does not divide the {total} trials"
+                    + (" of a cell" if total != self.trials else "")
+                )
+
+    @property
+    def cell_trials(self) -> int:
+        """Trials of one cell."""
+        return self.trials_per_cell or self.trials
 
     @property
     def draws_split(self) -> bool:

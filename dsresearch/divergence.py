@@ -123,7 +123,7 @@ def _cell(folder: CellFolder, config: Mapping[str, Any]) -> Cell:
     kinds = {"design": Design, "recipe": Recipe, "protocol": Protocol}
     parts = {name: kind(**config[name]) for name, kind in kinds.items()}
     names = ("arm", "setup", "role", "control", "match", "data", "data_sha256")
-    cell = Cell(**{name: config[name] for name in names}, **parts)
+    cell = Cell(**{name: config[name] for name in names}, **parts, first=config.get("first", 0))
     if cell.id != folder.id:
         raise InputError(f"{folder.path / 'cell.json'} describes cell {cell.id}: this code has changed")
     return cell

@@ -99,16 +99,18 @@ class Launcher:
 
     def _baseline_anew(self) -> list[Cell]:
         """The baseline once more, where `rerun` and the stored one come from different machines or versions."""
-        cells = {cell.control: cell for cell in self.plan.asked if cell.arm == self.plan.baseline}
-        if not {"", "rerun"} <= cells.keys():
-            return []
-        stored, rerun = ((self.store.cell(cells[kind]).result() or {})["rows"][0] for kind in ("", "rerun"))
-        if all(stored[name] == rerun[name] for name in ENVIRONMENT):
-            return []
-        self._say("the stored baseline came from another machine: training it anew beside `rerun`")
-        twin = dataclasses.replace(cells["rerun"], control="rerun_baseline")
-        self.store.describe(twin, self.plan)
-        return [twin]
+        cells = {(cell.control, cell.first): cell for cell in self.plan.asked if cell.arm == self.plan.baseline}
+        twins = []
+        for rerun in (cell for cell in cells.values() if cell.control == "rerun" and ("", cell.first) in cells):
+            pair = (self.store.cell(cell).result() or {} for cell in (cells["", rerun.first], rerun))
+            stored, again = (found["rows"][0] for found in pair)
+            if any(stored[name] != again[name] for name in ENVIRONMENT):
+                twins.append(dataclasses.replace(rerun, control="rerun_baseline"))
+        if twins:
+            self._say("the stored baseline came from another machine: training it anew beside `rerun`")
+        for twin in twins:
+            self.store.describe(twin, self.plan)
+        return twins
 
     # --- processes ---
 

@@ -105,6 +105,7 @@ def _defaults(study: str) -> dict[str, Any]:
         "match": "width",
         "seed": 0,
         "trials": None,
+        "first": 0,
         "design": fields(Design, ("formulation",)) | {"formulation": None},
         "recipe": fields(Recipe, ()),
         "protocol": fields(Protocol, ("seed", "trials")),
@@ -134,8 +135,20 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     roles = STUDIES[study].arms
     role = config["role"] or ("control" if config["control"] else roles.get(setup, "exploratory"))
     return dataclasses.replace(
-        cell, arm=config["arm"] or setup, role=role, control=config["control"], match=config["match"]
+        cell,
+        arm=config["arm"] or setup,
+        role=role,
+        control=config["control"],
+        match=config["match"],
+        first=_first_trial(config["first"], cell.protocol),
     )
+
+
+def _first_trial(first: Any, protocol: Protocol) -> int:
+    allowed = range(0, protocol.trials, protocol.cell_trials)
+    if isinstance(first, bool) or first not in allowed:
+        raise InputError(f"first={first!r} is not allowed: the first trial of a cell, {', '.join(map(str, allowed))}")
+    return int(first)
 
 
 def run_commandline(ex: Experiment) -> None:
@@ -294,7 +307,8 @@ class _Progress:
         if now - self.told < PROGRESS_SECONDS:
             return
         self.told = now
-        done = epoch.trials.start * training.cell.recipe.epochs + epoch.done * len(epoch.trials)
+        before = epoch.trials.start - training.cell.first
+        done = before * training.cell.recipe.epochs + epoch.done * len(epoch.trials)
         rate = self.done_here * self.n_train / (now - self.began)
         write_json(
             self.folder.path / "progress.json",

@@ -70,14 +70,14 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     )
     _ = draft.parts  # too few pictures for the split are found before anything is written
     if request.is_grid:
-        cells = tuple(_grid(request, draft, settings["design"]))
+        cells = _by_trials(_grid(request, draft, settings["design"]))
         return dataclasses.replace(draft, cells=cells, asked=cells)
     return _study_plan(request, draft, settings["design"] | _part("design", single))
 
 
 def _study_plan(request: Request, draft: Plan, base: Mapping[str, Any]) -> Plan:
     """The study's own cells, and of them or beside them those that were asked for."""
-    cells = tuple(_study_cells(STUDIES[request.study], draft, base))
+    cells = _by_trials(_study_cells(STUDIES[request.study], draft, base))
     asked: Iterable[Cell] = cells
     if request.match != "width":
         asked = [_matched(cell, cells[0], request.match, draft) for cell in cells[1:] if not cell.control]
@@ -85,8 +85,15 @@ def _study_plan(request: Request, draft: Plan, base: Mapping[str, Any]) -> Plan:
         own = {cell.arm for cell in asked if not cell.control}
         beside = [name for name in request.setups if name not in own]
         asked = [cell for cell in asked if cell.arm in request.setups and not cell.control]
-        asked += [_cell(draft, name, name, "exploratory", "", setup(name, **base)) for name in beside]
+        asked += _by_trials(_cell(draft, name, name, "exploratory", "", setup(name, **base)) for name in beside)
     return dataclasses.replace(draft, cells=cells, asked=tuple(asked))
+
+
+def _by_trials(arms: Iterable[Cell]) -> tuple[Cell, ...]:
+    """Every arm's cells: where a cell has some of the trials, the first trials of all arms before the next ones."""
+    whole = tuple(arms)
+    firsts = range(0, whole[0].protocol.trials, whole[0].protocol.cell_trials) if whole else range(0)
+    return tuple(dataclasses.replace(cell, first=first) for first in firsts for cell in whole)
 
 
 def _study_cells(study: Study, draft: Plan, base: Mapping[str, Any]) -> Iterable[Cell]:

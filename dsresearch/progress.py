@@ -1,11 +1,12 @@
 """How far a study is and when it will be done, told while it runs and by `dsresearch status`."""
 
 import time
-from collections.abc import Sequence
-from typing import TextIO
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
 
+from dsresearch.design import Protocol
 from dsresearch.store import Store
-from dsresearch.studies import Cell, Plan
+from dsresearch.studies import Cell, Plan, cell_name
 
 LINE_SECONDS = 30.0  # between two lines where the output is no terminal
 REDRAW_SECONDS = 0.5  # where it is one
@@ -93,8 +94,7 @@ def status_lines(store: Store) -> list[str]:
     for cell_id in [*planned, *sorted(known - set(planned))]:
         folder = store.cell(cell_id)
         entry = next((entry for entry in stored["cells"] if entry["id"] == cell_id), None) or folder.config()
-        control = entry.get("control_kind", entry.get("control", ""))
-        name = f"{entry['arm']} [{control}]" if control else entry["arm"]
+        name = _name(entry, Protocol(**{k: v for k, v in stored["protocol"].items() if k != "exec_mode"}))
         word, detail = _state(store, cell_id)
         counts[word] = counts.get(word, 0) + 1
         seconds_left += _seconds_left(store, cell_id)
@@ -102,6 +102,13 @@ def status_lines(store: Store) -> list[str]:
     summary = ", ".join(f"{number} {word}" for word, number in counts.items())
     left = f"; running cells: about {duration(seconds_left)} left" if seconds_left else ""
     return [*lines, f"{stored['study_id']}: {summary}{left}"]
+
+
+def _name(entry: Mapping[str, Any], protocol: Protocol) -> str:
+    """What a cell is called, from its entry in protocol.toml or from its cell.json."""
+    control = entry.get("control_kind", entry.get("control", ""))
+    first = entry.get("first_trial", entry.get("first", 0))
+    return cell_name(entry["arm"], control, entry["match"], range(first, first + protocol.cell_trials), protocol.trials)
 
 
 def _state(store: Store, cell_id: str) -> tuple[str, str]:

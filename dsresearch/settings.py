@@ -68,12 +68,12 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
     for cell in plan.asked:
         done = store.cell(cell).result() is not None
         cost, own = plan.cost(cell), plan.images(cell)
-        models, images = models + cell.protocol.trials, images + own
-        missing_models += 0 if done else cell.protocol.trials
+        models, images = models + len(cell.trials), images + own
+        missing_models += 0 if done else len(cell.trials)
         missing_images += 0 if done else own
         lines.append(
             f"{cell.id:<17} {'done' if done else 'missing':<8} {cell.name:<36} {cell.role:<11} "
-            f"{cell.protocol.trials:>6} {own:>13,} "
+            f"{len(cell.trials):>6} {own:>13,} "
             f"{cost.params:>11,} {cost.macs:>13,}  {_fields(cell.design)}"
         )
     total = f"{len(plan.asked)} cells, {models:,} models, {images:,} training images"

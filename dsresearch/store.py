@@ -199,9 +199,9 @@ class Store:
         here = {}
         for folder in self.cells():
             config = folder.config()
-            here[config["arm"], config["control"], config["match"]] = folder.id
+            here[config["arm"], config["control"], config["match"], config.get("first", 0)] = folder.id
         for cell in plan.asked:
-            other = here.get((cell.arm, cell.control, cell.match), cell.id)
+            other = here.get((cell.arm, cell.control, cell.match, cell.first), cell.id)
             if other != cell.id:
                 raise InputError(
                     f"--out={self.root} has another {cell.name!r} (cell {other}, asked for {cell.id}), "
@@ -255,6 +255,7 @@ def configuration(cell: Cell, plan: Plan) -> dict[str, Any]:
         "role": cell.role,
         "control": cell.control,
         "match": cell.match,
+        "first": cell.first,
         "design": asdict(cell.design),
         "recipe": asdict(cell.recipe),
         "protocol": asdict(cell.protocol),

@@ -1,6 +1,6 @@
 """The studies as data: which arms, which controls, which profile; and what a plan of cells is.
 
-A cell is one arm of a study with all its trials: one compiled program, one Sacred run, one process. A plan is made of
+A cell is one arm of a study with its trials: one compiled program, one Sacred run, one process. A plan is made of
 plain values without jax, so that `--dry-run`, `status` and the launcher can make it in an instant.
 """
 
@@ -124,7 +124,9 @@ def profile_settings(name: str, pictures: Pictures) -> dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Cell:
-    """One arm with all its trials. Its identity is what could change a bit, not what it is called.
+    """One arm with all its trials, or with as many as the protocol gives a cell.
+
+    Its identity is what could change a bit, not what it is called.
 
     Attributes:
         arm: its name in tables; a point of the user's grid carries the values that make it one.
@@ -133,6 +135,7 @@ class Cell:
         control: kind of control, '' for an ordinary arm.
         match: what is held equal to the baseline: `width`, `params` or `macs`.
         deviation: relative deviation from the baseline in what is matched.
+        first: its first trial.
     """
 
     arm: str
@@ -146,18 +149,31 @@ class Cell:
     data: str
     data_sha256: str
     deviation: float = 0.0
+    first: int = 0
 
     @cached_property
     def id(self) -> str:
-        """The first 16 digits of the hash of design, recipe, protocol, data and kind of control."""
+        """The first 16 digits of the hash of design, recipe, protocol, data, kind of control and first trial."""
         parts = {name: identity(getattr(self, name)) for name in ("design", "recipe", "protocol")}
-        return digest({**parts, "data": self.data_sha256, "control": self.control})[:16]
+        first = {"first": self.first} if self.first else {}
+        return digest({**parts, "data": self.data_sha256, "control": self.control, **first})[:16]
+
+    @property
+    def trials(self) -> range:
+        """The trials that it trains."""
+        return range(self.first, self.first + self.protocol.cell_trials)
 
     @property
     def name(self) -> str:
-        """For people: the arm, its control and match where there are any."""
-        control = f" [{self.control}]" if self.control else ""
-        return f"{self.arm}{control}" + (f" (equal {self.match})" if self.match != "width" else "")
+        """For people: the arm, its control, match and trials where these say something."""
+        return cell_name(self.arm, self.control, self.match, self.trials, self.protocol.trials)
+
+
+def cell_name(arm: str, control: str, match: str, trials: range, of: int) -> str:
+    """What people call a cell with some of a protocol's trials, of which there are `of`."""
+    which = f"{trials[0]}" if len(trials) == 1 else f"{trials[0]} to {trials[-1]}"
+    parts = [f"[{control}]"] * bool(control) + [f"(equal {match})"] * (match != "width")
+    return " ".join([arm, *parts, *[f"trial {which}"] * (len(trials) < of)])
 
 
 @dataclass(frozen=True)
@@ -205,7 +221,7 @@ class Plan:
     def images(self, cell: Cell) -> int:
         """Training images that a cell needs, all trials together."""
         steps = self.parts[0] // cell.recipe.batch * cell.recipe.epochs
-        return steps * cell.recipe.batch * cell.protocol.trials
+        return steps * cell.recipe.batch * len(cell.trials)
 
     def document(self) -> dict[str, Any]:
         """The plan as plain values: the content of protocol.toml."""
@@ -229,7 +245,7 @@ class Plan:
 
 
 def _entry(cell: Cell) -> dict[str, Any]:
-    entry = {
+    entry: dict[str, Any] = {
         "id": cell.id,
         "arm": cell.arm,
         "setup": cell.setup,
@@ -238,6 +254,7 @@ def _entry(cell: Cell) -> dict[str, Any]:
         "match": cell.match,
         "design": dataclasses.asdict(cell.design),
     }
+    entry |= {"first_trial": cell.first} if cell.first else {}
     return entry | ({"deviation": cell.deviation} if cell.match != "width" else {})
 
 

@@ -190,11 +190,11 @@ class Training:
     @property
     def total(self) -> int:
         """Epochs of all trials together."""
-        return self.cell.recipe.epochs * self.cell.protocol.trials
+        return self.cell.recipe.epochs * len(self.cell.trials)
 
     def __iter__(self) -> Iterator[Epoch]:
         size = self.cell.protocol.trial_batch
-        for number, first in enumerate(range(0, self.cell.protocol.trials, size)):
+        for number, first in enumerate(self.cell.trials[::size]):
             trials = range(first, first + size)
             finished = self._finished(trials)
             if finished is None:

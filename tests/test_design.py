@@ -72,6 +72,13 @@ def test_a_wrong_design_is_refused_in_one_line(name: str, changes: dict, said: s
         ("protocol", Protocol(), {"trial_batch": 3}, r"protocol\.trial_batch=3 .* does not divide the 10 trials"),
         ("protocol", Protocol(), {"split": "standrad"}, r"did you mean 'standard'"),
         ("protocol", Protocol(), {"margin": 0.0}, r"protocol\.margin=0\.0"),
+        (
+            "protocol",
+            Protocol(),
+            {"trials_per_cell": 3},
+            r"trials_per_cell=3 is .* divide the 10 trials",
+        ),
+        ("protocol", Protocol(trials_per_cell=5), {"trial_batch": 2}, r"does not divide the 5 trials of a cell"),
     ],
 )
 def test_a_wrong_recipe_or_protocol_is_refused(group: str, base: object, changes: dict, said: str) -> None:

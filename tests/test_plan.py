@@ -52,6 +52,18 @@ def test_cells_are_called_what_they_were() -> None:
     assert [cell.id for cell in planned().cells[:2]] == ["c526b527469692b4", "a03dcd2d57a4f936"]
 
 
+def test_short_cells_train_the_first_trials_of_all_arms_before_the_next_ones() -> None:
+    whole = planned(profile="smoke")
+    short = planned(profile="smoke", choices={"protocol.trials_per_cell": [1]})
+    n = len(whole.cells)
+    assert len(short.cells) == 2 * n
+    assert [cell.trials for cell in short.cells] == [range(1)] * n + [range(1, 2)] * n
+    assert [cell.arm for cell in short.cells[:n]] == [cell.arm for cell in short.cells[n:]]
+    assert len({cell.id for cell in (*whole.cells, *short.cells)}) == 3 * n
+    assert sum(map(short.images, short.cells)) == sum(map(whole.images, whole.cells))
+    assert [cell.name for cell in short.cells[:: 2 * n - 1]] == ["separable trial 0", "separable [split] trial 1"]
+
+
 def test_a_field_that_came_later_leaves_a_folder_as_it_was(tmp_path: Path) -> None:
     """A protocol.toml from before a field was there goes on where the field has its default, and only there."""
     store, asked = Store(tmp_path / "study"), planned(profile="smoke")

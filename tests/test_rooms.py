@@ -62,7 +62,7 @@ HOUSE = {
     "schema": Room("design", "numpy pandas pyarrow"),
     "store": Room("design schema studies", "tomli_w"),
     "export": Room("schema store", "pandas"),
-    "progress": Room("store studies"),
+    "progress": Room("design store studies"),
     "launch": Room("runtime export progress store studies"),
     "trials": Room(
         "design cost data schema studies networks transport train checkpoint",

@@ -105,3 +105,14 @@ def test_a_diverged_model_is_recorded_with_its_predictions(tmp_path: Path) -> No
     assert row["test_wrong"] == int(
         (training.results[0].predictions["pred"] != training.results[0].predictions["label"]).sum()
     )
+
+
+def test_a_trial_in_a_cell_of_its_own_is_the_trial_among_others(tmp_path: Path) -> None:
+    short = plan(Request(profile="smoke", choices={"protocol.trials_per_cell": [1]}), DIGITS).cells
+    alone = next(cell for cell in short if (cell.arm, cell.control, cell.first) == ("separable", "", 1))
+    trainings = [Training(cell, DIGITS, tmp_path / cell.id) for cell in (BASELINE, alone)]
+    for training in trainings:
+        assert len([epoch.trials for epoch in training]) == training.total
+    among, own = (training.results for training in trainings)
+    assert [result.row["trial"] for result in own] == [1]
+    assert own[0].row == among[1].row  # its hashes of weights and predictions too

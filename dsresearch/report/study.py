@@ -174,7 +174,7 @@ def read_study(folder: Path) -> Study:
     about = _read_protocol(folder / "protocol.toml")
     decided = {name: value for name, value in about["protocol"].items() if name != "exec_mode"}  # that is derived
     protocol = replace("protocol", Protocol(), decided)
-    cells = (_cell(folder, entry) for entry in about["cells"])
+    cells = dict.fromkeys(_cell(folder, entry) for entry in about["cells"])  # an arm may be several cells, by trials
     planned = tuple(cell for cell in cells if cell.control_kind != "rerun_baseline")  # made only where it is needed
     trials = read_trials(folder / "trials.csv")
     _check_trials(folder / "trials.csv", trials, about, protocol)
