@@ -210,6 +210,7 @@ def _run(words: argparse.Namespace) -> int:
     from dsresearch import data
     from dsresearch.launch import Launcher, default_workers
     from dsresearch.plan import Request, plan
+    from dsresearch.restore import restore
     from dsresearch.store import Store
 
     choices = parse_settings(words.settings)
@@ -228,6 +229,7 @@ def _run(words: argparse.Namespace) -> int:
     decided = plan(request, data.load(words.data))
     store = Store(words.out or Path("runs") / decided.study_id)
     store.check(decided)
+    restore(store)
     workers = words.workers or default_workers(decided.protocol.threads)
     if words.dry_run:
         print("\n".join(describe(decided, store, workers)))
@@ -237,9 +239,12 @@ def _run(words: argparse.Namespace) -> int:
 
 def _status(words: argparse.Namespace) -> int:
     from dsresearch.progress import status_lines
+    from dsresearch.restore import restore
     from dsresearch.store import Store
 
-    print("\n".join(status_lines(Store(words.folder))))
+    store = Store(words.folder)
+    restore(store)
+    print("\n".join(status_lines(store)))
     return DONE
 
 

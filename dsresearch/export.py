@@ -1,5 +1,7 @@
 """From the results of a store's cells to the study's files: trials.csv, runs.csv, epochs.parquet, predictions.parquet.
 
+With cells.json, which says what every cell is, `restore` makes the cells of these files again.
+
 The files are a function of the results alone: however often a study was killed, trials.csv is the same bytes. What
 differs from run to run stands in runs.csv.
 """
@@ -22,7 +24,7 @@ from dsresearch.schema import (
     write_csv,
     write_parquet,
 )
-from dsresearch.store import CellFolder, Store
+from dsresearch.store import CellFolder, Store, write_json
 
 
 def export(store: Store) -> None:
@@ -32,6 +34,7 @@ def export(store: Store) -> None:
     write_csv(store.root / "runs.csv", list(_runs(store, protocol)), RUN_COLUMNS)
     if not done:
         return
+    write_json(store.cells_file, {folder.id: folder.config() for folder in store.cells()})
     digest = hashlib.sha256(store.protocol_file.read_bytes()).hexdigest()
     classes = store.proven()
     trials = [row for folder, result in done for row in _trials(folder, result, protocol, digest, classes)]

@@ -86,7 +86,7 @@ def status_lines(store: Store) -> list[str]:
     """One line a cell (done, running, failed, missing) and the time left, for `dsresearch status`."""
     stored = store.protocol()
     if not store.cells():
-        return [f"{stored['study_id']}: no cell has been started here, or this folder holds exported rows alone"]
+        return [f"{stored['study_id']}: no cell has been started here, or cells.json is missing"]
     planned = [entry["id"] for entry in stored["cells"]]
     known = {folder.id for folder in store.cells()}
     lines, seconds_left = [], 0.0

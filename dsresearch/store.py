@@ -11,6 +11,7 @@
     DIR/cells/<id>/attempts/<k>/      Sacred runs
     DIR/cells/<id>/result.json        there when the cell is done: which attempt, its rows
     DIR/logs/                         what the processes printed
+    DIR/cells.json                    what every cell is, exported
     DIR/trials.csv, runs.csv, epochs.parquet, predictions.parquet      all results, exported
 
 Every write is a temporary file, fsync and a rename: a reader sees the old bytes or the new ones.
@@ -139,6 +140,10 @@ class Store:
         return self.root / "protocol.toml"
 
     @property
+    def cells_file(self) -> Path:
+        return self.root / "cells.json"
+
+    @property
     def exactness_file(self) -> Path:
         return self.root / "exactness.json"
 
@@ -181,8 +186,8 @@ class Store:
             if self.root.is_dir() and any(self.root.iterdir()):
                 raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
             return
-        if (self.root / "trials.csv").exists() and not (self.root / "cells").exists():
-            raise InputError(f"--out={self.root} holds exported rows alone, allowed: a new folder or a study's")
+        if (self.root / "trials.csv").exists() and not ((self.root / "cells").exists() or self.cells_file.exists()):
+            raise InputError(f"--out={self.root} holds rows without cells.json, allowed: a new folder or a study's")
         mine, stored = _settled(plan.document()), _settled(self.protocol())
         if stored.get("profile") == f"custom (from {plan.profile})":  # its grid may get arms of the profile itself
             mine |= {name: stored.get(name) for name in ("profile", "study_id")}

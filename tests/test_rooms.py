@@ -62,6 +62,7 @@ HOUSE = {
     "schema": Room("design", "numpy pandas pyarrow"),
     "store": Room("design schema studies", "tomli_w"),
     "export": Room("schema store", "pandas"),
+    "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("runtime export progress store studies"),
     "trials": Room(
@@ -87,8 +88,8 @@ HOUSE = {
     ),
     "settings": Room("design"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies plan store launch progress ledger exactness "
-        "statistics report compare divergence paper bench"
+        "__init__ design settings cost_tables data runtime schema studies plan store restore launch progress ledger "
+        "exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }

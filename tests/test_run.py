@@ -55,6 +55,42 @@ def test_every_arm_and_control_has_its_rows(study: Path) -> None:
     assert classes["inception"] == classes["resnext"] == classes["hybrid_learned"] == "distinct"
 
 
+def test_a_study_goes_on_from_its_exported_files_alone(study: Path, tmp_path: Path) -> None:
+    """As from a checkout: the files without the cells are enough to know what is done, and give the same bytes."""
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    before = contents(alone)
+    assert "13 done" in dsresearch("status", str(alone)).stdout
+    again = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(alone))
+    assert again.returncode == 0, again.stderr
+    after = contents(alone)
+    assert {name: after[name] for name in before} == before
+    assert {name for name in after if not name.startswith(("cells/", "logs/", "sources/"))} == set(before)
+    assert not any(name.endswith("checkpoint") or "/attempts/2/" in name for name in after)  # nothing was trained
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("cells.json", b"{", b"[", "cells.json cannot be read"),
+        ("runs.csv", b"COMPLETED", b"KILLED", "has no completed run of cell"),
+        ("epochs.parquet", b"PAR1", b"PAR2", "epochs.parquet: not a Parquet file"),
+    ],
+)
+def test_damaged_exported_files_make_no_cells(
+    study: Path, tmp_path: Path, name: str, old: bytes, new: bytes, said: str
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    (alone / name).write_bytes((alone / name).read_bytes().replace(old, new))
+    before = contents(alone)
+    refused = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(alone))
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert contents(alone) == before
+
+
 def test_rerun_in_a_fresh_process_is_the_baseline_to_the_bit(study: Path) -> None:
     by_kind = {(row["control_kind"], row["trial"]): row for row in rows(study) if row["arm"] == "separable"}
     for trial in ("0", "1"):

@@ -20,7 +20,7 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
-from dsresearch.schema.read import read_parquet, read_runs, read_trials
+from dsresearch.schema.read import read_parquet, read_runs, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import natural, write_atomic, write_csv, write_parquet
 
 __all__ = [
@@ -42,6 +42,8 @@ __all__ = [
     "read_parquet",
     "read_runs",
     "read_trials",
+    "run_rows",
+    "trial_rows",
     "write_atomic",
     "write_csv",
     "write_parquet",

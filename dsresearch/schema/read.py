@@ -24,7 +24,12 @@ from dsresearch.schema.columns import (
 
 
 def read_trials(path: Path) -> pd.DataFrame:
-    """The rows of a trials.csv, typed, in the order of the file.
+    """The rows of a trials.csv, typed, in the order of the file. Raises InputError as `trial_rows` does."""
+    return _frame(trial_rows(path), TRIAL_COLUMNS)
+
+
+def trial_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a trials.csv as plain values, None where a cell is empty.
 
     Raises InputError naming file, line and column for a wrong schema, a duplicate key, text in a number, a percentage
     where an integer belongs, mixed protocols, or no rows.
@@ -41,12 +46,17 @@ def read_trials(path: Path) -> pd.DataFrame:
             )
         seen[key] = line
         _check_trial(path, line, row, rows[0])
-    return _frame(rows, TRIAL_COLUMNS)
+    return rows
 
 
 def read_runs(path: Path) -> pd.DataFrame:
     """The rows of a runs.csv, typed. Raises InputError naming file, line and column."""
-    return _frame(_read_rows(path, RUN_COLUMNS)[0], RUN_COLUMNS)
+    return _frame(run_rows(path), RUN_COLUMNS)
+
+
+def run_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a runs.csv as plain values. Raises InputError naming file, line and column."""
+    return _read_rows(path, RUN_COLUMNS)[0]
 
 
 def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[str, Any]) -> None:
