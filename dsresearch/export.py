@@ -47,10 +47,12 @@ def export(store: Store) -> None:
 def _trials(
     folder: CellFolder, result: Mapping[str, Any], protocol: Mapping[str, Any], digest: str, classes: Mapping[str, str]
 ) -> Iterator[dict[str, Any]]:
-    """A cell's rows, completed with what only the store knows."""
+    """A cell's rows, completed with what only the store knows; a column that came after the cell is empty in them."""
     config = folder.config()
+    empty = {name: None for name, column in TRIAL_COLUMNS.items() if column.optional}
     for row in result["rows"]:
         yield {
+            **empty,
             **row,
             "study_id": protocol["study_id"],
             "arm": config["arm"],
