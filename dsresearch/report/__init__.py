@@ -5,10 +5,12 @@ study have the same bytes. For other programs: `read_study` gives the rows, `Ana
 `tables` and `figures` what stands on the page, `files` all of it as bytes.
 """
 
+import hashlib
 import json
 import os
 import re
 import textwrap
+from collections.abc import Iterable
 from pathlib import Path
 
 from dsresearch.report import draw_trials, table_facts, table_noise, table_plan
@@ -74,8 +76,8 @@ def main(
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
     between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
-    the figure. Returns 1 where a verdict is
-    INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
+    the figure. A report in the study's own folder ends with its manifest.json. Returns 1 where a verdict is INVALID,
+    else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
@@ -88,9 +90,27 @@ def main(
         write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into))).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
+    if target == Path(folder):
+        write_manifest(target, made)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
+
+
+_ROWS = (
+    "protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet", "exactness.json",
+    "divergence.csv",
+)  # fmt: skip
+
+
+def write_manifest(folder: Path, made: Iterable[str]) -> None:
+    """manifest.json: size and sha256 of the study's own files and of those that a report made of them."""
+    names = sorted(name for name in (*_ROWS, *made) if (folder / name).is_file())
+    contents = {name: (folder / name).read_bytes() for name in names}
+    entries = {
+        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()
+    }
+    write_atomic(folder / "manifest.json", (json.dumps(entries, indent=1) + "\n").encode())
 
 
 def page_texts(analysis: Analysis, target: Path, into: Path) -> dict[str, str]:
