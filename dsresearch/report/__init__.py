@@ -113,6 +113,10 @@ def write_manifest(folder: Path, made: Iterable[str]) -> None:
     write_atomic(folder / "manifest.json", (json.dumps(entries, indent=1) + "\n").encode())
 
 
+def _entry(data: bytes) -> dict[str, int | str]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
 def page_texts(analysis: Analysis, target: Path, into: Path) -> dict[str, str]:
     """What `into` may have between markers, by their name: the table, and the forest plot as a link to its PNG."""
     table, forest = table4(analysis), draw_trials.forest(analysis)
