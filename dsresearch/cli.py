@@ -139,6 +139,12 @@ def _build() -> argparse.ArgumentParser:
     report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
     report.add_argument("--into", type=Path, metavar="FILE", help="a Markdown page to put the table in, at its markers")
 
+    again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
+    again.set_defaults(command=_again)
+    again.add_argument("folder", type=Path, metavar="DIR", help="a study's folder; nothing in it is changed")
+    again.add_argument("--cell", default="", metavar="ID", help="which cell (default: one drawn at random)")
+    again.add_argument("--seed", type=int, help="of that draw")
+
     compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
     compare.set_defaults(command=_compare)
     compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a study's folder")
@@ -252,6 +258,12 @@ def _report(words: argparse.Namespace) -> int:
     from dsresearch import report
 
     return report.main(words.folder, words.to, words.beside, words.into)
+
+
+def _again(words: argparse.Namespace) -> int:
+    from dsresearch import again
+
+    return again.main(words.folder, words.cell, words.seed)
 
 
 def _compare(words: argparse.Namespace) -> int:

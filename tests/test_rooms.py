@@ -65,6 +65,7 @@ HOUSE = {
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("runtime export progress store studies"),
+    "again": Room("design runtime schema store restore launch"),
     "trials": Room(
         "design cost data schema studies networks transport train checkpoint",
         "jax numpy",
@@ -88,8 +89,8 @@ HOUSE = {
     ),
     "settings": Room("design"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies plan store restore launch progress ledger "
-        "exactness statistics report compare divergence paper bench"
+        "__init__ design settings cost_tables data runtime schema studies plan store restore launch again progress "
+        "ledger exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }

@@ -69,6 +69,23 @@ def test_a_study_goes_on_from_its_exported_files_alone(study: Path, tmp_path: Pa
     assert not any(name.endswith("checkpoint") or "/attempts/2/" in name for name in after)  # nothing was trained
 
 
+def test_a_cell_trained_again_is_the_studys_to_the_bit(study: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    cell = next(row["cell_id"] for row in rows(alone) if row["arm"] == "hybrid")
+    before = contents(alone)
+    again = dsresearch("again", str(alone), "--cell", cell)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("the same to the bit") == 2
+    assert contents(alone) == before
+    text = (alone / "trials.csv").read_text(encoding="utf-8")
+    stored = next(row["params_sha256"] for row in rows(alone) if row["cell_id"] == cell)
+    (alone / "trials.csv").write_text(text.replace(stored, "0" * 64), encoding="utf-8")
+    poisoned = dsresearch("again", str(alone), "--cell", cell)
+    assert poisoned.returncode == 1
+    assert "differs" in poisoned.stdout
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
