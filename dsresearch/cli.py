@@ -111,7 +111,7 @@ def _build() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=_run)
     run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
-    run.add_argument("--profile", default="quick", help="smoke, quick (default), full, paper or confirm: how large")
+    run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
     run.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
     run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
