@@ -216,11 +216,15 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int
 
 
 def prove(store: Store) -> int:
-    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport."""
+    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport.
+
+    Arms of the role `arm` are left out: they are compared because they differ, and no verdict asks for their class.
+    """
     from dsresearch.exactness import classify, document
 
     configs = [folder.config() for folder in store.cells()]
-    wanted = [config for config in configs if config["control"] in ("", "exact") and config["match"] == "width"]
+    wanted = [config for config in configs if config["control"] in ("", "exact") and config["role"] != "arm"]
+    wanted.sort(key=lambda config: config["match"] == "width")  # of an arm at several widths, the one at its own
     designs = {config["arm"]: Design(**config["design"]) for config in wanted}
     reference = STUDIES[store.protocol()["study"]].reference
     baseline = reference.name

@@ -87,6 +87,14 @@ class Plan:
     cells: tuple[Cell, ...] = ()
     asked: tuple[Cell, ...] = ()
 
+    @cached_property
+    def once(self) -> tuple[Cell, ...]:
+        """What is asked for, every cell once: an arm whose matched width is its own has one cell under two names."""
+        found: dict[str, Cell] = {}
+        for cell in self.asked:
+            found.setdefault(cell.id, cell)
+        return tuple(found.values())
+
     @property
     def baseline(self) -> str:
         return STUDIES[self.study].baseline
