@@ -55,7 +55,7 @@ class Launcher:
         with self._stop_requests():
             status = self._prove()
             if status == DONE:
-                status = self._train(self.plan.asked)
+                status = self._train(self.plan.once)
             if status == DONE:
                 status = self._train(self._baseline_anew())
             if status == DONE:
@@ -69,7 +69,8 @@ class Launcher:
 
     def _prove(self) -> int:
         """Have it proven which arms are the baseline's function, once a store and arm."""
-        arms = {cell.arm for cell in self.plan.asked if not cell.control} - {self.plan.baseline}
+        asked = [cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm"]
+        arms = {cell.arm for cell in asked} - {self.plan.baseline}
         if arms <= self.store.proven().keys():
             return DONE
         return self._aside("prove", "proving which arms are the baseline's function", "the proof of exactness")

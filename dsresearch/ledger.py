@@ -64,7 +64,7 @@ def experiment(study: str, folder: Path | None = None) -> Experiment:
     ex.add_config(_defaults(study))
     for profile in PROFILES:
         ex.add_named_config(profile, {"profile": profile})
-    for arm in STUDIES[study].arms:
+    for arm in STUDIES[study].named:
         ex.add_named_config(arm, {"setup": arm})
 
     def settle(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, Any]:
@@ -132,8 +132,8 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     setup = CONTROL_SETUPS.get(config["control"], config["setup"])
     request = Request(study=study, profile=config["profile"], setups=(setup,), choices=chosen)
     cell = plan(request, pictures).asked[0]
-    roles = STUDIES[study].arms
-    role = config["role"] or ("control" if config["control"] else roles.get(setup, "exploratory"))
+    known = STUDIES[study].named.get(setup)
+    role = config["role"] or ("control" if config["control"] else known.role if known else "exploratory")
     return dataclasses.replace(
         cell,
         arm=config["arm"] or setup,
@@ -216,15 +216,21 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int
 
 
 def prove(store: Store) -> int:
-    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport."""
+    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport.
+
+    Arms of the role `arm` are left out: they are compared because they differ, and no verdict asks for their class.
+    """
     from dsresearch.exactness import classify, document
 
     configs = [folder.config() for folder in store.cells()]
-    designs = {config["arm"]: Design(**config["design"]) for config in configs if not config["control"]}
-    baseline = STUDIES[store.protocol()["study"]].baseline
+    wanted = [config for config in configs if config["control"] in ("", "exact") and config["role"] != "arm"]
+    wanted.sort(key=lambda config: config["match"] == "width")  # of an arm at several widths, the one at its own
+    designs = {config["arm"]: Design(**config["design"]) for config in wanted}
+    reference = STUDIES[store.protocol()["study"]].reference
+    baseline = reference.name
     if baseline not in designs:  # of the size of the arms, so that their networks can be compared too
         size = {name: getattr(next(iter(designs.values())), name) for name in ("width", "depth", "kernel")}
-        designs[baseline] = setup(baseline, **size)
+        designs[baseline] = setup(reference.point, **{**size, **reference.design})
     pairs = classify(designs, baseline=baseline, said=lambda text: print(text, flush=True))
     write_json(store.exactness_file, document(pairs))
     return DONE

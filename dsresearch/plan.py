@@ -3,6 +3,7 @@
 Every wrong name, key, value or combination is refused here, before anything is written.
 """
 
+import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from dsresearch.data import Pictures
 from dsresearch.design import (
     MATCHES,
     SETUPS,
+    STAGES,
     Design,
     InputError,
     Protocol,
@@ -22,9 +24,11 @@ from dsresearch.design import (
     replace,
     setup,
 )
-from dsresearch.studies import CONTROL_SETUPS, STUDIES, Cell, Plan, Study, network_cost, profile_settings
+from dsresearch.studies import CONTROL_SETUPS, STUDIES, Arm, Cell, Plan, Study, network_cost, profile_settings
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
+
+MATCHED_WITHIN = 2.0  # a factor: a group count leaves few widths to choose from, but beyond that nothing is matched
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class Request:
     """What a user asks of a study on the command line.
 
     Attributes:
-        setups: only these arms (named points of the design space that the study lacks are added as exploratory arms).
+        setups: only these arms of the study; named points that it lacks are added as exploratory arms.
         match: arms at the baseline's parameters or multiply-adds instead of its width.
         choices: `design.*`, `recipe.*` and `protocol.*` keys with their values.
     """
@@ -55,9 +59,9 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     one_of("study", request.study, STUDIES)
     one_of("match", request.match, MATCHES)
     for name in request.setups:
-        one_of("setup", name, SETUPS)
+        one_of("setup", name, dict.fromkeys((*STUDIES[request.study].named, *SETUPS)))
     _check_keys(request.choices)
-    settings = profile_settings(request.profile, pictures)
+    settings = profile_settings(request.study, request.profile, pictures)
     request = dataclasses.replace(request, choices=_changes(request.choices, settings))
     single = {key: values[0] for key, values in request.choices.items() if len(values) == 1}
     draft = Plan(
@@ -77,15 +81,17 @@ def plan(request: Request, pictures: Pictures) -> Plan:
 
 def _study_plan(request: Request, draft: Plan, base: Mapping[str, Any]) -> Plan:
     """The study's own cells, and of them or beside them those that were asked for."""
-    cells = _by_trials(_study_cells(STUDIES[request.study], draft, base))
+    study = STUDIES[request.study]
+    cells = _by_trials(_study_cells(study, draft, base))
     asked: Iterable[Cell] = cells
     if request.match != "width":
-        asked = [_matched(cell, cells[0], request.match, draft) for cell in cells[1:] if not cell.control]
+        baseline = _cell(draft, study.reference, base)
+        rest = [c for c in cells if c.match == "width" and not c.control and c.role != "baseline"]
+        asked = [_matched(cell, baseline, request.match, draft) for cell in rest]
     if request.setups:
-        own = {cell.arm for cell in asked if not cell.control}
-        beside = [name for name in request.setups if name not in own]
         asked = [cell for cell in asked if cell.arm in request.setups and not cell.control]
-        asked += _by_trials(_cell(draft, name, name, "exploratory", "", setup(name, **base)) for name in beside)
+        beside = [name for name in request.setups if name not in {cell.arm for cell in asked}]
+        asked += _by_trials(_cell(draft, _point(study, name), base) for name in beside)
     return dataclasses.replace(draft, cells=cells, asked=tuple(asked))
 
 
@@ -97,26 +103,36 @@ def _by_trials(arms: Iterable[Cell]) -> tuple[Cell, ...]:
 
 
 def _study_cells(study: Study, draft: Plan, base: Mapping[str, Any]) -> Iterable[Cell]:
-    baseline = study.baseline
-    for name, role in study.arms.items():
-        yield _cell(draft, name, name, role, "", setup(name, **base))
+    baseline = _cell(draft, study.reference, base)
+    for arm in study.arms:
+        width = arm.design.get("width", base["width"])
+        if arm.exists(channels=width * 2 ** (STAGES - 1)):
+            cell = _cell(draft, arm, base)
+            yield cell if arm.match == "width" else _matched(cell, baseline, arm.match, draft)
     for kind in study.controls:
         if kind == "split" and not draft.protocol.draws_split:
             continue  # the data set's own split cannot be drawn anew
-        name = CONTROL_SETUPS.get(kind, baseline)
-        yield _cell(draft, name, name, "control", kind, setup(name, **base))
+        name = CONTROL_SETUPS.get(kind)
+        twin = dataclasses.replace(study.reference, name=name, setup=name) if name else study.reference
+        yield dataclasses.replace(_cell(draft, twin, base), role="control", control=kind)
 
 
 def _grid(request: Request, draft: Plan, base: Mapping[str, Any]) -> Iterable[Cell]:
     """The product of the user's values, for each setup: every point is an exploratory arm named by its values."""
     keys = [key for key in request.choices if not key.startswith("protocol.")]
     for name in request.setups or _readers(request.study, keys):
-        for point in itertools.product(*(request.choices[key] for key in keys)):
-            chosen = dict(zip(keys, point, strict=True))
-            recipe = replace("recipe", draft.recipe, _part("recipe", chosen))
+        of = _point(STUDIES[request.study], name)
+        for values in itertools.product(*(request.choices[key] for key in keys)):
+            chosen = dict(zip(keys, values, strict=True))
             arm = ":".join([name, *(f"{key.split('.')[1]}={_plain(chosen[key])}" for key in keys)])
-            design = setup(name, **{**base, **_part("design", chosen)})
-            yield _cell(dataclasses.replace(draft, recipe=recipe), arm, name, "exploratory", "", design)
+            design = {**of.design, **_part("design", chosen)}
+            recipe = {**of.recipe, **_part("recipe", chosen)}
+            yield _cell(draft, Arm(arm, of.point, "exploratory", design=design, recipe=recipe), base)
+
+
+def _point(study: Study, name: str) -> Arm:
+    """An arm of the study outside its protocol, or a named point of the design space."""
+    return dataclasses.replace(study.named.get(name, Arm(name)), role="exploratory")
 
 
 def _readers(study: str, keys: Iterable[str]) -> tuple[str, ...]:
@@ -124,20 +140,26 @@ def _readers(study: str, keys: Iterable[str]) -> tuple[str, ...]:
     `grouped`, which reads all keys of the continuum."""
     everywhere = {"width", "depth", "kernel", "residual"}
     special = {key.removeprefix("design.") for key in keys if key.startswith("design.")} - everywhere
-    return ("grouped",) if special else tuple(STUDIES[study].arms)
+    return ("grouped",) if special else tuple(STUDIES[study].named)
 
 
 def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _cell(draft: Plan, arm: str, name: str, role: str, control: str, design: Design) -> Cell:
+def _cell(draft: Plan, arm: Arm, base: Mapping[str, Any]) -> Cell:
+    """The cell of an arm at its own width."""
+    design = setup(arm.point, **{**base, **arm.design})
+    recipe = replace("recipe", draft.recipe, arm.recipe)
     data = draft.pictures
-    return Cell(arm, name, role, control, "width", design, draft.recipe, draft.protocol, data.name, data.fingerprint)
+    return Cell(arm.name, arm.point, arm.role, "", "width", design, recipe, draft.protocol, data.name, data.fingerprint)
 
 
 def _matched(cell: Cell, baseline: Cell, match: str, draft: Plan) -> Cell:
-    """The cell at the width whose parameters or multiply-adds are nearest to the baseline's."""
+    """The cell at the width whose parameters or multiply-adds are nearest to the baseline's.
+
+    Raises InputError where no width comes within a factor MATCHED_WITHIN: such an arm would be matched in name alone.
+    """
     target = getattr(network_cost(baseline.design, draft.pictures), match)
 
     def deviation(design: Design) -> float:
@@ -145,11 +167,15 @@ def _matched(cell: Cell, baseline: Cell, match: str, draft: Plan) -> Cell:
 
     feasible = []
     for width in range(1, 4 * baseline.design.width + 1):
-        try:
+        with contextlib.suppress(InputError):  # a width that cannot be divided into the setup's groups
             feasible.append(dataclasses.replace(cell.design, width=width))
-        except InputError:
-            continue  # this width cannot be divided into the setup's groups
-    best = min(feasible, key=lambda design: abs(deviation(design)))
+    best = min(feasible, key=lambda design: abs(deviation(design)), default=cell.design)
+    if not 1 / MATCHED_WITHIN <= 1 + deviation(best) <= MATCHED_WITHIN:
+        raise InputError(
+            f"match={match!r} is not allowed for {cell.arm!r} at design.width={cell.design.width}: the nearest width, "
+            f"{best.width}, misses the baseline's {target:,} by {100 * deviation(best):+.0f} %, allowed: "
+            f"a factor of {MATCHED_WITHIN:g}"
+        )
     return dataclasses.replace(cell, design=best, match=match, deviation=deviation(best))
 
 

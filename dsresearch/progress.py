@@ -87,7 +87,7 @@ def status_lines(store: Store) -> list[str]:
     stored = store.protocol()
     if not store.cells():
         return [f"{stored['study_id']}: no cell has been started here, or cells.json is missing"]
-    planned = [entry["id"] for entry in stored["cells"]]
+    planned = list(dict.fromkeys(entry["id"] for entry in stored["cells"]))
     known = {folder.id for folder in store.cells()}
     lines, seconds_left = [], 0.0
     counts: dict[str, int] = {}

@@ -65,7 +65,7 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
         f"{'parameters':>11} {'macs':>13}  design",
     ]
     models = images = missing_models = missing_images = 0
-    for cell in plan.asked:
+    for cell in plan.once:
         done = store.cell(cell).result() is not None
         cost, own = plan.cost(cell), plan.images(cell)
         models, images = models + len(cell.trials), images + own
@@ -76,7 +76,7 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
             f"{len(cell.trials):>6} {own:>13,} "
             f"{cost.params:>11,} {cost.macs:>13,}  {_fields(cell.design)}"
         )
-    total = f"{len(plan.asked)} cells, {models:,} models, {images:,} training images"
+    total = f"{len(plan.once)} cells, {models:,} models, {images:,} training images"
     return [*lines, "", f"{total}; missing: {missing_models:,} models, {missing_images:,} training images"]
 
 

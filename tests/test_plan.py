@@ -34,7 +34,9 @@ def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
         "separable", "inception", "resnext", "inception_reformulated", "separable_strict", "hybrid",
     ]  # fmt: skip
     assert [cell.control for cell in cells if cell.control] == ["rerun", "bit", "exact", "seed", "split"]
-    assert {cell.arm: cell.role for cell in cells if not cell.control} == dict(STUDIES["hybrid"].arms)
+    assert {cell.arm: cell.role for cell in cells if not cell.control} == {
+        arm.name: arm.role for arm in STUDIES["hybrid"].arms
+    }
     assert len({cell.id for cell in cells}) == len(cells) == 13
 
 

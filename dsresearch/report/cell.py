@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsresearch.design import Design, Protocol, Recipe
-from dsresearch.studies import PROFILES
+from dsresearch.studies import PROFILES, STUDIES, settings_of
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
         words += ["--match", cell.match]
     varied = _varied(about, cell)
     if varied:
-        words += ["--setup", cell.setup]
+        words += ["--setup", cell.arm.split(":")[0]]
     if base != profile:
         words += [*_changed(about, base, {name.split(".")[1] for name in varied}), *_spelled(varied)]
     return one_line(" ".join([*map(shlex.quote, words), "--out", "DIR"]))
@@ -71,7 +71,8 @@ def _names(cls: type) -> set[str]:
 
 def _changed(about: Mapping[str, Any], base: str, varied: set[str]) -> list[str]:
     """Keys of a custom profile that are not the named profile's; naming one that is changes nothing."""
-    profile = PROFILES.get(base, {})
+    study = about["study"]
+    profile = settings_of(study, base) if study in STUDIES and base in PROFILES else {}
     designs = [entry["design"] for entry in about["cells"] if isinstance(entry.get("design"), dict)]
     shared = {name: designs[0].get(name) for name in ("width", "depth", "kernel") if designs}
     said = {"design": shared, "recipe": about.get("recipe", {}), "protocol": about.get("protocol", {})}

@@ -7,7 +7,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from dsresearch.schema import (
     read_trials,
 )
 
+Name = tuple[str, str, str]  # arm, control kind, match
+
 EXPERIMENT = ("profile", "data", "trials", "test pictures")  # facts that make two studies two experiments
 
 
@@ -43,6 +45,7 @@ class Study:
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
         runs: the rows of runs.csv (times, memory, machine), or None.
+        namesakes: a planned arm, control kind and match -> those under which the rows of its cell stand.
     """
 
     folder: Path
@@ -53,6 +56,7 @@ class Study:
     exactness: Mapping[str, Any] | None
     commits: tuple[str, ...]
     runs: pd.DataFrame | None = None
+    namesakes: Mapping[Name, Name] = field(default_factory=dict)
 
     @property
     def study_id(self) -> str:
@@ -78,7 +82,15 @@ class Study:
     def trials(self) -> pd.DataFrame:
         """The rows that hold a result; a diverged model's result counts as it is, a failed one has none."""
         done = self.rows_read[self.rows_read["status"] != "failed"]
-        return done.astype({"test_wrong": "int64", "train_wrong": "int64"})
+        return self._under_all_names(done.astype({"test_wrong": "int64", "train_wrong": "int64"}))
+
+    def _under_all_names(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows, once under each name of their cell: a matched arm may be the arm at its own width."""
+        copies = []
+        for (arm, kind, match), (of, its_kind, at) in self.namesakes.items():
+            own = rows[(rows["arm"] == of) & (rows["control_kind"] == its_kind) & (rows["match"] == at)]
+            copies.append(own.assign(arm=arm, control_kind=kind, match=match))
+        return pd.concat([rows, *copies], ignore_index=True) if copies else rows
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -132,7 +144,7 @@ class Study:
         """Rows of epochs.parquet or predictions.parquet, or None where the study keeps none."""
         columns = {"epochs": EPOCH_COLUMNS, "predictions": PREDICTION_COLUMNS}[name]
         path = self.folder / f"{name}.parquet"
-        return read_parquet(path, columns, categories=True) if path.exists() else None
+        return self._under_all_names(read_parquet(path, columns, categories=True)) if path.exists() else None
 
     def inputs(self) -> dict[str, str | None]:
         """sha256 of the files that the verdict reads; None where a file is absent."""
@@ -181,7 +193,17 @@ def read_study(folder: Path) -> Study:
     path = folder / "runs.csv"
     runs = read_runs(path) if path.exists() else None
     commits = () if runs is None else _commits(runs)
-    return Study(folder, about, protocol, planned, trials, _read_exactness(folder / "exactness.json"), commits, runs)
+    exactness = _read_exactness(folder / "exactness.json")
+    return Study(folder, about, protocol, planned, trials, exactness, commits, runs, _namesakes(about, trials))
+
+
+def _namesakes(about: Mapping[str, Any], trials: pd.DataFrame) -> dict[Name, Name]:
+    """Planned names without rows whose cell has rows under another name."""
+    rows = trials[["cell_id", "arm", "control_kind", "match"]].drop_duplicates()
+    stands = {cell: (arm, kind, match) for cell, arm, kind, match in rows.itertuples(index=False, name=None)}
+    planned = {(of["arm"], of["control_kind"], of["match"]): str(of.get("id")) for of in about["cells"]}
+    known = set(stands.values())
+    return {name: stands[cell] for name, cell in planned.items() if name not in known and cell in stands}
 
 
 def _read_protocol(path: Path) -> dict[str, Any]:

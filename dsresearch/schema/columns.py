@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 # '' is an ordinary arm; the others are the controls, and the baseline trained anew beside `rerun` where the stored
 # baseline came from another machine.
 CONTROL_KINDS = ("", "rerun", "rerun_baseline", "bit", "exact", "seed", "split")
-ROLES = ("baseline", "candidate", "rival", "control", "reading", "exploratory")
+ROLES = ("baseline", "candidate", "rival", "control", "reading", "arm", "exploratory")
 EQ_CLASSES = ("", "exact", "reparam", "distinct")
 STATUSES = ("ok", "diverged", "failed")
 

@@ -1,131 +1,17 @@
-"""The studies as data: which arms, which controls, which profile; and what a plan of cells is.
+"""Cells and the plan that they make: plain values without jax, so that `--dry-run` and `status` come in an instant.
 
-A cell is one arm of a study with its trials: one compiled program, one Sacred run, one process. A plan is made of
-plain values without jax, so that `--dry-run`, `status` and the launcher can make it in an instant.
+A cell is one arm of a study with its trials: one compiled program, one Sacred run, one process.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from dsresearch import cost
 from dsresearch.data import Pictures, split
-from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, one_of, seed_of
-
-# --- studies ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Study:
-    """A question: its arms by role, the baseline first, and the controls that the baseline gets.
-
-    Attributes:
-        title: the question in one line.
-        arms: setup -> role; `candidate` and `rival` are the verdict's, `reading` another reading of the candidate.
-        controls: kinds of control, CONTROL_SETUPS.
-    """
-
-    title: str
-    arms: Mapping[str, str]
-    controls: tuple[str, ...]
-
-    @property
-    def baseline(self) -> str:
-        return next(arm for arm, role in self.arms.items() if role == "baseline")
-
-
-STUDIES: Mapping[str, Study] = {
-    "hybrid": Study(
-        title="Is a separable convolution best understood as a hybrid of Inception and ResNeXt? (Ghosh 2017, Figure 4)",
-        arms={
-            "separable": "baseline",
-            "inception": "rival",
-            "resnext": "rival",
-            "inception_reformulated": "rival",
-            "separable_strict": "control",
-            "hybrid": "candidate",
-            "hybrid_residual": "reading",
-            "hybrid_learned": "reading",
-        },
-        controls=("rerun", "bit", "exact", "seed", "split"),
-    ),
-}
-
-# What each control trains: the baseline itself, but for `exact`, the strict reformulation with the baseline's weights.
-CONTROL_SETUPS = {"exact": "separable_strict"}
-
-# The controls that start on the baseline's weights or beside them, whose way apart `divergence` follows.
-TWINS = ("bit", "exact", "seed")
-
-# --- profiles ---------------------------------------------------------------------------------------------------
-
-PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    # seconds, for tests: too small to learn anything
-    "smoke": {
-        "design": {"width": 8, "depth": 1},
-        "recipe": {"epochs": 2, "batch": 32},
-        "protocol": {"trials": 2, "train_pictures": 256, "test_pictures": 100},
-    },
-    # minutes on a laptop
-    "quick": {
-        "design": {"width": 16, "depth": 2},
-        "recipe": {"epochs": 20, "batch": 64},
-        "protocol": {"trials": 10, "train_pictures": 4096, "test_pictures": 1000},
-    },
-    # all that a small data set can give
-    "full": {
-        "design": {"width": 32, "depth": 2},
-        "recipe": {"epochs": 60, "batch": 64},
-        "protocol": {"trials": 20},
-    },
-    # hours on two cores: CIFAR-10 to an error under 30 %, one trial a cell so that no cell takes long
-    "cpu": {
-        "design": {"width": 16, "depth": 2},
-        "recipe": {"epochs": 6, "batch": 128, "rate": 0.4},
-        "protocol": {"trials": 8, "trials_per_cell": 1},
-    },
-    # the paper's 190 epochs, 10 trials and 6,000 held-out pictures of the merged 60,000
-    "paper": {
-        "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 10, "split": "pool60k_hold6k"},
-    },
-    # the same with the power to confirm: 20 trials, the standard split
-    "confirm": {
-        "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 20, "split": "standard"},
-    },
-}
-_DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own
-
-
-def profile_settings(name: str, pictures: Pictures) -> dict[str, dict[str, Any]]:
-    """Settings of a profile on a data set: design, recipe and protocol fields.
-
-    Raises InputError for an unknown profile, and for one that the data set does not fit.
-    """
-    one_of("profile", name, PROFILES)
-    settings = {part: dict(values) for part, values in PROFILES[name].items()}
-    n = len(pictures.labels)
-    if name in ("paper", "confirm"):
-        found = (pictures.n_train, n - pictures.n_train, pictures.images.shape[1], len(pictures.classes))
-        if found != (50_000, 10_000, 32, 10):
-            raise InputError(
-                f"profile={name!r} is not allowed with data={pictures.name!r} ({found[0]:,} + {found[1]:,} pictures of "
-                f"{found[2]} px in {found[3]} classes): it needs 50,000 + 10,000 of 32 px in 10, as CIFAR-10 has"
-            )
-    elif pictures.n_train == n:  # no test pictures of its own
-        tested = min(settings["protocol"].get("test_pictures", _DIGITS_TEST), round(n * _DIGITS_TEST / 1797))
-        settings["protocol"] |= {"split": "stratified", "test_pictures": tested}
-        if settings["protocol"].get("train_pictures", 0) >= n - tested:
-            settings["protocol"]["train_pictures"] = 0
-    return settings
-
-
-# --- cells ------------------------------------------------------------------------------------------------------
+from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, seed_of
+from dsresearch.studies.catalogue import STUDIES
 
 
 @dataclass(frozen=True)
@@ -200,6 +86,14 @@ class Plan:
     protocol: Protocol
     cells: tuple[Cell, ...] = ()
     asked: tuple[Cell, ...] = ()
+
+    @cached_property
+    def once(self) -> tuple[Cell, ...]:
+        """What is asked for, every cell once: an arm whose matched width is its own has one cell under two names."""
+        found: dict[str, Cell] = {}
+        for cell in self.asked:
+            found.setdefault(cell.id, cell)
+        return tuple(found.values())
 
     @property
     def baseline(self) -> str:
