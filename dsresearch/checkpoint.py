@@ -1,11 +1,20 @@
-"""Checkpoints of a block of trials between two epochs, whole or not at all, by Orbax; the two newest are kept."""
+"""Checkpoints of a block of trials between two epochs, whole or not at all, by Orbax; the two newest are kept.
 
+Orbax writes a folder under another name and renames it. Beside it then comes `<name>.sha256`, in the form that
+`sha256sum -c` reads, with every file of the folder: a checkpoint counts once that is there, so a kill at any moment
+leaves it whole or unmade, and one that was damaged later is found before a byte of it is believed.
+"""
+
+import hashlib
+import os
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
+
+from dsresearch.schema import WriteError, sync_folder, write_atomic
 
 Tree = Any
 KEPT = 2
@@ -18,28 +27,72 @@ class Checkpoints:
         self.folder = folder.resolve()  # Orbax wants an absolute path
 
     def save(self, block: int, epochs: int, tree: Tree) -> None:
-        """Keep `tree` as the state of a block after so many epochs."""
+        """Keep `tree` as the state of a block after so many epochs. Raises InputError where it cannot be written."""
         path = self.folder / f"{block:06d}-{epochs:06d}"
-        if path.exists():
+        if _list_of(path).exists():
             return
-        with ocp.StandardCheckpointer() as writer:
-            writer.save(path, tree)
-        for old in self._paths()[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        if not self.folder.parent.is_dir():
+            raise WriteError(path, "its folder has vanished")
+        self._remove_unfinished()
+        try:
+            with ocp.StandardCheckpointer() as writer:
+                writer.save(path, tree)
+            write_atomic(_list_of(path), _sha256_of_files(path).encode(), parents=False)
+        except Exception as error:  # TensorStore has its own words for a full disk
+            self._remove_unfinished()
+            raise WriteError(path, " ".join(str(error).split())[:200]) from None
+        for old in self._kept()[:-KEPT]:
+            _remove(old)
 
     def newest(self, block: int, like: Tree) -> tuple[int, Tree] | None:
-        """Epochs done and state of the block's newest readable checkpoint, in the shape of `like`; None without one."""
-        for path in reversed(self._paths()):
-            if not path.name.startswith(f"{block:06d}-"):
-                continue
+        """Epochs done and state of the block's newest whole checkpoint, in the shape of `like`; None without one.
+
+        A damaged one is told of and removed, and the one before it taken.
+        """
+        found = [path for path in self._kept() if path.name.startswith(f"{block:06d}-")]
+        for path in reversed(found):
             try:
+                if _list_of(path).read_text(encoding="utf-8") != _sha256_of_files(path):
+                    raise ValueError("sha256 differs")
                 with ocp.StandardCheckpointer() as reader:
                     return int(path.name.split("-")[1]), reader.restore(path, like)
             except Exception as error:  # whatever is wrong with its files, the one before it will do
-                print(f"checkpoint {path.name} is damaged ({type(error).__name__}), going back", file=sys.stderr)
+                why = " ".join(str(error).split())[:200]
+                print(f"warning: checkpoint {path.name} is damaged ({why}), going back", file=sys.stderr)
+                _remove(path)
+        if found:
+            print(f"warning: no checkpoint of block {block} is whole, its trials start again", file=sys.stderr)
         return None
 
-    def _paths(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        return sorted(path for path in self.folder.iterdir() if path.name.replace("-", "").isdecimal())
+    def _kept(self) -> list[Path]:
+        """The finished checkpoints, oldest first."""
+        return sorted(path.with_suffix("") for path in self.folder.glob("*.sha256"))
+
+    def _remove_unfinished(self) -> None:
+        """What a kill in the middle of `save` leaves: Orbax's folder under either name, without its list."""
+        for path in self.folder.glob("*"):
+            if path.is_dir() and not _list_of(path).exists():
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _list_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _remove(path: Path) -> None:
+    """The list first: without it the rest is no checkpoint."""
+    _list_of(path).unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _sha256_of_files(folder: Path) -> str:
+    """A line for each file of a folder, as `sha256sum` writes it; what was read is also on the disk."""
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+        with open(path, "rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        lines.append(f"{digest}  {path.relative_to(folder.parent)}\n")
+    for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        sync_folder(path)
+    return "".join(lines)

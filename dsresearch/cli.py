@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from dsresearch import __version__
 from dsresearch.design import SETUPS, InputError
-from dsresearch.runtime import DONE, STOPPED, WRONG_INPUT
+from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
 from dsresearch.settings import describe, parse_settings, read_grid
 
 ABOUT = """\
@@ -318,18 +318,22 @@ def _worker(words: Sequence[str]) -> int:
 
     runtime.die_with_parent()
     from dsresearch import ledger
+    from dsresearch.claim import HeldError
     from dsresearch.store import Store
 
     kind, store, rest = words[0], Store(Path(words[1])), words[2:]
-    if kind == "prove":
-        runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
-        return ledger.prove(store)
-    if kind == "part":
-        runtime.prepare(int(os.environ["NPROC"]))
-        from dsresearch import divergence
+    if kind == "cell":
+        return ledger.run_cell(store, rest[0])
+    runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
+    try:
+        with store.claim(kind):
+            if kind == "prove":
+                return ledger.prove(store)
+            from dsresearch import divergence
 
-        return divergence.main(store)
-    return ledger.run_cell(store, rest[0])
+            return divergence.main(store)
+    except HeldError:
+        return HELD
 
 
 def _data_prepare(words: argparse.Namespace) -> int:

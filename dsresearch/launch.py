@@ -10,22 +10,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
 from dsresearch import runtime
+from dsresearch.design import InputError
 from dsresearch.export import export
 from dsresearch.progress import Progress
-from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
+from dsresearch.runtime import DONE, ENVIRONMENT, FAILED, HELD, STOPPED, WRONG_INPUT
+from dsresearch.schema import WriteError
 from dsresearch.store import Store
 from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
-
-# What two runs must have in common for their bits to be comparable.
-ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch")
 
 
 def default_workers(threads: int) -> int:
@@ -48,6 +47,7 @@ class Launcher:
     out: TextIO = field(default_factory=lambda: sys.stderr)
     _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
     _stopping: bool = False
+    _log_starts: dict[str, int] = field(default_factory=dict)  # where in its log a process's own words begin
 
     def run(self) -> int:
         """Train what is missing and export the rows; gives the exit status."""
@@ -60,7 +60,7 @@ class Launcher:
                 status = self._train(self._baseline_anew())
             if status == DONE:
                 status = self._part()
-        export(self.store)
+        self._export()
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
         if status == DONE:
@@ -71,31 +71,44 @@ class Launcher:
         """Have it proven which arms are the baseline's function, once a store and arm."""
         asked = [cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm"]
         arms = {cell.arm for cell in asked} - {self.plan.baseline}
-        if arms <= self.store.proven().keys():
-            return DONE
-        return self._aside("prove", "proving which arms are the baseline's function", "the proof of exactness")
+        return self._aside(
+            "prove",
+            lambda: arms <= self.store.proven().keys(),
+            "proving which arms are the baseline's function",
+            "the proof of exactness",
+        )
 
     def _part(self) -> int:
         """Have it measured how the baseline's twins part from it, once a store that has them."""
         baseline = any(cell.arm == self.plan.baseline and not cell.control for cell in self.plan.asked)
         twins = {cell.control for cell in self.plan.asked} >= set(TWINS)
-        if not (baseline and twins) or self.store.divergence_file.exists():
-            return DONE
-        return self._aside("part", "measuring how the baseline's twins part from it", "the measurement of the twins")
+        return self._aside(
+            "part",
+            lambda: not (baseline and twins) or self.store.divergence_file.exists(),
+            "measuring how the baseline's twins part from it",
+            "the measurement of the twins",
+        )
 
-    def _aside(self, kind: str, doing: str, what: str) -> int:
-        """Run a process that trains no cell to its end."""
-        self._say(doing)
-        process = self._start(kind, str(self.store.root))
-        while process.poll() is None:
+    def _aside(self, kind: str, there: Callable[[], bool], doing: str, what: str) -> int:
+        """Run a process that trains no cell to its end, or wait for another launcher's, until its result is there."""
+        told = False
+        while not there():
+            if not told:
+                self._say(doing)
+            told, began = True, time.monotonic()
+            process = self._start(kind, str(self.store.root))
+            while process.poll() is None or (process.returncode == HELD and time.monotonic() < began + HELD_SECONDS):
+                if self._stopping:
+                    process.terminate()
+                time.sleep(POLL_SECONDS)
             if self._stopping:
-                process.terminate()
-            time.sleep(POLL_SECONDS)
-        if self._stopping:
-            return STOPPED
-        if process.returncode != DONE:
-            self._say(f"{what} failed: {self._last_words(kind)}")
-            return WRONG_INPUT if process.returncode == WRONG_INPUT else FAILED
+                return STOPPED
+            if process.returncode == DONE:
+                break
+            if process.returncode != HELD:
+                self._refuse(process.returncode, kind)
+                self._say(f"{what} failed: {self._last_words(kind)}")
+                return FAILED
         return DONE
 
     def _baseline_anew(self) -> list[Cell]:
@@ -117,26 +130,37 @@ class Launcher:
 
     def _train(self, cells: Sequence[Cell]) -> int:
         """Run the cells that are not done until all of them are, here or by another live process."""
-        waiting = {cell: 0.0 for cell in cells if self.store.cell(cell).result() is None}  # cell -> not before
+        waiting = {cell: 0.0 for cell in cells if not self._is_done(cell)}  # cell -> not before
         progress = Progress(self.store, self.plan, cells, self.out)
         failed = False
-        while (waiting and not self._stopping) or self._running:
-            if not self._stopping:
-                self._fill(waiting)
-            for process in [process for process in self._running if process.poll() is not None]:
-                cell, code = self._running.pop(process), process.returncode
-                if code == HELD:
-                    waiting[cell] = time.monotonic() + HELD_SECONDS
-                elif code == DONE:
-                    progress.finished(cell)
-                    export(self.store)
-                elif not self._stopping:
-                    failed = True
-                    self._say(f"cell {cell.name} failed ({code}): {self._why(cell)}")
-            progress.tell(list(self._running.values()))
-            time.sleep(POLL_SECONDS)
+        with self._no_process_left():
+            while (waiting and not self._stopping) or self._running:
+                if not self._stopping:
+                    self._fill(waiting)
+                for process in [process for process in self._running if process.poll() is not None]:
+                    cell, code = self._running.pop(process), process.returncode
+                    self._pass_on_warnings(cell)
+                    if code == HELD:
+                        waiting[cell] = time.monotonic() + HELD_SECONDS
+                    elif code == DONE:
+                        progress.finished(cell)
+                        self._export()
+                    elif not self._stopping:
+                        self._refuse(code, cell.id)
+                        failed = True
+                        self._say(f"cell {cell.name} failed ({code}): {self._why(cell)}")
+                progress.tell(list(self._running.values()))
+                time.sleep(POLL_SECONDS)
         progress.close()
         return STOPPED if self._stopping else FAILED if failed else DONE
+
+    def _is_done(self, cell: Cell) -> bool:
+        """Whether a cell is done; what a kill right after it left of its training goes."""
+        folder = self.store.cell(cell)
+        done = folder.result() is not None
+        if done and not folder.held():
+            folder.clear()
+        return done
 
     def _fill(self, waiting: dict[Cell, float]) -> None:
         """Start waiting cells while there are workers for them."""
@@ -144,28 +168,74 @@ class Launcher:
         for cell in [cell for cell, earliest in waiting.items() if earliest <= now]:
             if len(self._running) >= self.workers:
                 return
-            del waiting[cell]
-            self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+            if self.store.cell(cell).held():  # seen from here, without a process that would only say so
+                waiting[cell] = now + HELD_SECONDS
+            else:
+                del waiting[cell]
+                self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+
+    @contextlib.contextmanager
+    def _no_process_left(self) -> Iterator[None]:
+        """Whatever ends the launcher's work ends its cells first; they keep a checkpoint where they can."""
+        try:
+            yield
+        finally:
+            for process in self._running:
+                process.terminate()
+            for process in self._running:
+                process.wait()
+            self._running.clear()
 
     def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
         """A process of its own, with what must be set before jax starts; what it prints goes to a file."""
-        path = self.store.log(words[-1] if kind == "cell" else kind)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(path, "ab") as log:
+        name = words[-1] if kind == "cell" else kind
+        path = self.store.log(name)
+        try:
+            log = path.open("ab")
+        except OSError as error:
+            raise WriteError(path, error.strerror or str(error)) from None
+        with log:
+            self._log_starts[name] = log.tell()
             return subprocess.Popen(
                 [sys.executable, "-m", "dsresearch", "worker", kind, *words],
-                env=runtime.environment(self.plan.protocol.threads),
+                env=runtime.environment(self.plan.protocol.threads) | {runtime.PARENT: str(os.getpid())},
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
             )
 
+    def _export(self) -> None:
+        """Write the study's tables; a launcher beside this one that had seen less does not write over them."""
+        with self.store.one_at_a_time():
+            export(self.store)
+
+    # --- what processes said ---
+
+    def _refuse(self, code: int, name: str) -> None:
+        """Raise InputError where a process failed for a reason that every other will meet: the store or the input."""
+        self.store.check_writable()
+        if code == WRONG_INPUT:
+            raise InputError(self._last_words(name))
+
+    def _pass_on_warnings(self, cell: Cell) -> None:
+        for line in self._words(cell.id):
+            if line.startswith("warning: "):
+                self._say(f"{cell.name}: {line.removeprefix('warning: ')}")
+
     def _why(self, cell: Cell) -> str:
         return self.store.cell(cell).failure() or self._last_words(cell.id)
 
     def _last_words(self, name: str) -> str:
-        lines = self.store.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        lines = self._words(name)
         return lines[-1].removeprefix("error: ") if lines else "it said nothing"
+
+    def _words(self, name: str) -> list[str]:
+        """What the newest process of this name said, line by line."""
+        try:
+            said = self.store.log(name).read_bytes()[self._log_starts.get(name, 0) :]
+        except OSError:
+            return []
+        return said.decode(encoding="utf-8", errors="replace").strip().splitlines()
 
     @contextlib.contextmanager
     def _stop_requests(self) -> Iterator[None]:

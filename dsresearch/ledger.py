@@ -10,28 +10,26 @@ import dataclasses
 import json
 import logging
 import os
-import shutil
-import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
-from sacred.utils import SacredInterrupt
 
 from dsresearch import data, runtime
+from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
+from dsresearch.claim import Claim, HeldError
 from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of, setup
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
-from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
+from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_parquet
-from dsresearch.store import CellFolder, HeldError, Store, write_json
+from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
@@ -40,25 +38,16 @@ SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one lea
 for _chatty in ("absl", "jax"):  # Sacred sets the root logger to INFO, and Orbax tells of every file
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-CHECKPOINT_SECONDS = 60.0
-PROGRESS_SECONDS = 0.5
-
-
-class Stopped(SacredInterrupt):
-    """SIGTERM or SIGINT came: the cell kept a checkpoint and ends."""
-
-    STATUS = "INTERRUPTED"
-
 
 # --- the experiment ---------------------------------------------------------------------------------------------
 
 
-def experiment(study: str, folder: Path | None = None) -> Experiment:
+def experiment(study: str, folder: Path | None = None, between_epochs: Callable[[], None] = lambda: None) -> Experiment:
     """The Sacred experiment of a study: a run trains one cell, all trials of one arm.
 
     Its configuration has the cell's arm and settings; fields of `design`, `recipe` and `protocol` that are None take
     the setup's and the profile's values. `folder` is where an unfinished cell keeps its checkpoints; without one, in
-    the run's own temporary folder.
+    the run's own temporary folder. What `between_epochs` raises ends the run.
     """
     ex = Experiment(study, save_git_info=False)  # git: runtime.commit; Sacred's would claim any outer checkout
     ex.add_config(_defaults(study))
@@ -79,7 +68,7 @@ def experiment(study: str, folder: Path | None = None) -> Experiment:
     def train(_run: Run, _config: dict[str, Any]) -> str:
         cell = cell_of(study, _config)
         with tempfile.TemporaryDirectory() as temporary:
-            results, info = _train(cell, folder or Path(temporary), _run)
+            results, info = _train(cell, folder or Path(temporary), _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))
         _run.info.update(info)
         wrong, tested = (sum(result.row[key] for result in results) for key in ("test_wrong", "n_test"))
@@ -184,13 +173,13 @@ def run_cell(store: Store, cell_id: str) -> int:
     folder = store.cell(cell_id)
     config = folder.config()
     try:
-        with folder.claim():
-            return DONE if folder.result() is not None else _attempt(store, folder, config)
+        with folder.claim() as claim:
+            return DONE if folder.result() is not None else _attempt(store, folder, config, claim)
     except HeldError:
         return HELD
 
 
-def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int:
+def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim: Claim) -> int:
     updates = {key: config[key] for key in _defaults(config["study"]) if key in config}
     updates["protocol"] = {k: v for k, v in config["protocol"].items() if k not in ("seed", "trials")}
     updates |= {"seed": config["protocol"]["seed"], "trials": config["protocol"]["trials"]}
@@ -199,19 +188,25 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any]) -> int
         raise InputError(
             f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed"
         )
-    ex = experiment(config["study"], folder.path)
-    ex.observers.append(HardenedObserver(folder.attempts, source_dir=store.root / "sources"))
-    number = max(folder.numbers(), default=0) + 1
+    observer = HardenedObserver(folder.attempts, source_dir=store.root / "sources")
+
+    def between_epochs() -> None:
+        claim.check()
+        if observer.failed:
+            raise observer.failed
+
+    ex = experiment(config["study"], folder.path, between_epochs)
+    ex.observers.append(observer)
     try:
-        run = ex.run(config_updates=updates, options={"--id": str(number)})
+        run = ex.run(config_updates=updates, options={"--id": str(claim.number)})
     except Stopped:
         return STOPPED
+    between_epochs()
     if run._failed_observers:
         raise RuntimeError("an observer of the run failed, so its record is not whole")
-    attempt = folder.attempts / str(number)
-    rows = json.loads((attempt / "rows.json").read_text(encoding="utf-8"))
-    write_json(folder.path / "result.json", {"attempt": number, "rows": rows})
-    _clear(folder.path)
+    rows = json.loads((folder.attempts / str(claim.number) / "rows.json").read_text(encoding="utf-8"))
+    write_json(folder.path / "result.json", {"attempt": claim.number, "rows": rows})
+    folder.clear()
     return DONE
 
 
@@ -239,7 +234,7 @@ def prove(store: Store) -> int:
 # --- training, recorded -----------------------------------------------------------------------------------------
 
 
-def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any]]:
+def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None]) -> tuple[list[Any], dict[str, Any]]:
     """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
     runtime.prepare(cell.protocol.threads)
     import jax  # here and not above: what it reads of the environment has just been set
@@ -253,20 +248,21 @@ def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any
             compiled.append(duration_secs)
 
     jax.monitoring.register_event_duration_secs_listener(listen)
+    constants = _constants(cell)
+    CellFolder(folder).begin({name: constants[name] for name in ENVIRONMENT})
     training = Training(cell, data.load(cell.data), folder)
-    progress = _Progress(CellFolder(folder), training.total, training.program.n_train)
-    began = kept = time.monotonic()
-    with _stop_requests() as asked_to_stop:
+    progress = Progress(CellFolder(folder), training.total, training.program.n_train)
+    keeper = Keeper(training.keep)
+    began = time.monotonic()
+    with stop_requests() as asked_to_stop:
         for epoch in training:
+            between_epochs()
             _log(run, epoch)
             progress.tell(epoch, training)
-            now = time.monotonic()
             if asked_to_stop():
-                training.keep()
+                keeper.now()
                 raise Stopped()
-            if now - kept > CHECKPOINT_SECONDS:
-                training.keep()
-                kept = now
+            keeper.if_due()
     seconds = time.monotonic() - began
     commit, dirty = runtime.commit()
     trained = (training.total - training.resumed_from) * training.program.n_train
@@ -279,14 +275,8 @@ def _train(cell: Cell, folder: Path, run: Run) -> tuple[list[Any], dict[str, Any
         "git_sha": commit,
         "git_dirty": dirty,
         "resumed_from_epoch": training.resumed_from,
+        "checkpoint_s": round(keeper.seconds, 3),
     }
-
-
-def _clear(folder: Path) -> None:
-    """Remove what only an unfinished cell needs."""
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-    shutil.rmtree(folder / "trials", ignore_errors=True)
-    (folder / "progress.json").unlink(missing_ok=True)
 
 
 def _log(run: Run, epoch: Any) -> None:
@@ -296,50 +286,6 @@ def _log(run: Run, epoch: Any) -> None:
             value = float(getattr(epoch.row, name)[place])
             if value == value and abs(value) != float("inf"):
                 run.log_scalar(f"{name}/trial{trial}", value, epoch.done)
-
-
-class _Progress:
-    """Says in the cell's folder how far it is, twice a second at most."""
-
-    def __init__(self, folder: CellFolder, total: int, n_train: int) -> None:
-        self.folder, self.total, self.n_train = folder, total, n_train
-        self.began = time.monotonic()
-        self.told = 0.0
-        self.done_here = 0
-
-    def tell(self, epoch: Any, training: Any) -> None:
-        self.done_here += len(epoch.trials)
-        now = time.monotonic()
-        if now - self.told < PROGRESS_SECONDS:
-            return
-        self.told = now
-        before = epoch.trials.start - training.cell.first
-        done = before * training.cell.recipe.epochs + epoch.done * len(epoch.trials)
-        rate = self.done_here * self.n_train / (now - self.began)
-        write_json(
-            self.folder.path / "progress.json",
-            {
-                "done": done,
-                "total": self.total,
-                "here": self.done_here,
-                "seconds": round(now - self.began, 1),
-                "images_per_s": round(rate, 1),
-            },
-        )
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM and SIGINT into a question asked between two epochs."""
-    asked = []
-    previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    for number in previous:
-        signal.signal(number, lambda number, frame: asked.append(number))
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def _record(cell: Cell, config: Mapping[str, Any], results: list[Any], run: Run, folder: Path) -> None:

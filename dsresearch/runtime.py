@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from pathlib import Path
 # Exit statuses: done; a cell failed or a verdict is INVALID; the input is wrong; (between a launcher and its cells
 # alone) another live process holds the cell; stopped with a checkpoint kept.
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
+
+# What two runs must have in common for their bits to be comparable: columns of trials.csv.
+ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch")
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
@@ -57,11 +61,24 @@ def keep_heap() -> bool:
     return all(libc.mallopt(option, value) == 1 for option, value in _MALLOC_OPTIONS.values())
 
 
+PARENT = "DSRESEARCH_PARENT"  # in a worker's environment: the process that started it
+
+
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends (Linux): no orphan trains on."""
+    """Have the kernel send SIGTERM to this process when its parent ends (Linux): no orphan trains on.
+
+    A parent that ended before this was asked for is found out by its number. Elsewhere `orphaned` is asked instead.
+    """
     if sys.platform == "linux":
-        set_death_signal, terminate = 1, 15
-        ctypes.CDLL(None).prctl(set_death_signal, terminate)
+        set_death_signal = 1
+        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+    if orphaned():
+        sys.exit(STOPPED)
+
+
+def orphaned() -> bool:
+    """Whether the process that started this one, as a worker, has ended."""
+    return os.environ.get(PARENT, str(os.getppid())) != str(os.getppid())
 
 
 def processor() -> str:

@@ -4,23 +4,28 @@
     DIR/exactness.json                which arms are the baseline's function, proven
     DIR/divergence.csv                how far the twins of the baseline part from it, step by step
     DIR/cells/<id>/cell.json          what the cell is
-    DIR/cells/<id>/claim              locked by the process that works on the cell; the kernel frees it when that dies
+    DIR/cells/<id>/claim, claim.<k>   who works on the cell: a lock of the kernel, and a lease for other machines
+    DIR/cells/<id>/environment.json   where an unfinished cell was begun, as far as that changes bits
     DIR/cells/<id>/progress.json      how far it is
     DIR/cells/<id>/trials/<t>.npz     finished trials of an unfinished cell
     DIR/cells/<id>/checkpoint/        the unfinished block of trials
     DIR/cells/<id>/attempts/<k>/      Sacred runs
     DIR/cells/<id>/result.json        there when the cell is done: which attempt, its rows
+    DIR/claims/                       who proves the arms' exactness, who measures the twins
     DIR/logs/                         what the processes printed
     DIR/cells.json                    what every cell is, exported
     DIR/trials.csv, runs.csv, epochs.parquet, predictions.parquet      all results, exported
 
-Every write is a temporary file, fsync and a rename: a reader sees the old bytes or the new ones.
+Every write is a temporary file, fsync and a rename: a reader sees the old bytes or the new ones. Folders are made when
+the study is prepared, and by no write after: who works in a store that is removed meanwhile fails, and leaves no stub.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import shutil
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -29,18 +34,15 @@ from typing import Any
 
 import tomli_w
 
+from dsresearch.claim import Claim, claimed, held
 from dsresearch.design import InputError, Protocol, Recipe
-from dsresearch.schema import write_atomic
+from dsresearch.schema import WriteError, write_atomic
 from dsresearch.studies import Cell, Plan
 
 
-class HeldError(Exception):
-    """Another live process works on the cell."""
-
-
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values as JSON, whole or not at all. Raises InputError where the file cannot be written."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    """Write plain values as JSON in a folder that is there, whole or not at all. Raises InputError where it cannot."""
+    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode(), parents=False)
 
 
 def _read_json(path: Path) -> Any:
@@ -65,32 +67,31 @@ class CellFolder:
     def attempts(self) -> Path:
         return self.path / "attempts"
 
-    @contextlib.contextmanager
-    def claim(self) -> Iterator[None]:
-        """Hold the cell; raises HeldError where another live process does.
-
-        A lock of the kernel, not a file that says so: it falls the moment its process dies, however it dies.
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / "claim", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise HeldError(self.id) from None
-            file.truncate(0)
-            file.write(f"{os.uname().nodename} {os.getpid()}\n")
-            file.flush()
-            yield
+    def claim(self) -> contextlib.AbstractContextManager[Claim]:
+        """Hold the cell; raises HeldError where another live process does. Its number is the attempt's."""
+        return claimed(self.path, self.numbers())
 
     def held(self) -> bool:
         """Whether a live process works on the cell."""
-        try:
-            with self.claim():
-                return False
-        except HeldError:
-            return True
-        except OSError:
-            return False  # a folder that cannot be written is not being worked on from here
+        return held(self.path)
+
+    def begin(self, environment: Mapping[str, Any]) -> None:
+        """Start or go on: what an earlier attempt kept in another environment goes, for a trial would mix its bits."""
+        found = _read_json(self.path / "environment.json")
+        if isinstance(found, dict) and found != dict(environment):
+            differ = ", ".join(
+                f"{name} {found.get(name)!r}" for name in environment if found.get(name) != environment[name]
+            )
+            print(f"warning: begun in another environment ({differ}), starting again", file=sys.stderr)
+            self.clear()
+        write_json(self.path / "environment.json", dict(environment))
+
+    def clear(self) -> None:
+        """Remove what only an unfinished cell needs."""
+        for name in ("checkpoint", "trials"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in ("progress.json", "environment.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def config(self) -> dict[str, Any]:
         """What the cell is: the configuration of its Sacred run. Raises InputError where it is missing or damaged."""
@@ -154,6 +155,32 @@ class Store:
     def log(self, name: str) -> Path:
         """What a process of this store printed."""
         return self.root / "logs" / f"{name}.txt"
+
+    def claim(self, work: str) -> contextlib.AbstractContextManager[Claim]:
+        """Hold a piece of work that is no cell; raises HeldError where another live process does it."""
+        return claimed(self.root / "claims" / work)
+
+    @contextlib.contextmanager
+    def one_at_a_time(self) -> Iterator[None]:
+        """Of several launchers of this machine one writes the study's tables, the others wait: the last to write has
+        seen all that was done. Raises InputError where the folder has vanished or cannot be written.
+        """
+        with contextlib.ExitStack() as held:
+            try:
+                file = held.enter_context(open(self.root / "logs" / "export", "ab"))
+            except OSError as error:
+                raise WriteError(self.root, error.strerror or str(error)) from None
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def check_writable(self) -> None:
+        """Raise InputError where the folder has vanished, is read-only or has no room."""
+        probe = self.root / "logs" / f"probe-{os.getpid()}"
+        if not probe.parent.is_dir():
+            raise WriteError(self.root, "it has vanished")
+        write_atomic(probe, bytes(1 << 16), parents=False)
+        probe.unlink(missing_ok=True)
 
     def proven(self) -> dict[str, str]:
         """How each arm's function relates to the baseline's (exact, reparam, distinct), as far as it was proven."""
@@ -221,14 +248,24 @@ class Store:
         self.check(plan)
         if not self.protocol_file.exists():
             write_atomic(self.protocol_file, tomli_w.dumps(plan.document()).encode())
+        for name in ("cells", "claims", "logs"):
+            _make(self.root / name)
         for cell in plan.asked:
             self.describe(cell, plan)
 
     def describe(self, cell: Cell, plan: Plan) -> None:
         """Write what a cell is, once."""
         folder = self.cell(cell)
+        _make(folder.path)
         if not (folder.path / "cell.json").exists():
             write_json(folder.path / "cell.json", configuration(cell, plan))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, error.strerror or str(error)) from None
 
 
 def _settled(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import math
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -306,7 +307,10 @@ class Training:
         """The block's results where an earlier attempt finished all of it."""
         try:
             return [Result.load(self._kept(trial)) for trial in trials]
-        except (OSError, ValueError):
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            print(f"warning: {error}; the trials {trials[0]} to {trials[-1]} start again", file=sys.stderr)
             return None
 
     def _kept(self, trial: int) -> Path:

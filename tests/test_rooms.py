@@ -55,16 +55,17 @@ HOUSE = {
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
     "train": Room("design modules networks", "jax flax optax numpy", "jax flax optax"),
-    "checkpoint": Room("", "orbax", "jax flax optax orbax"),
     "studies": Room("design cost data"),
     "plan": Room("design data studies"),
     "runtime": Room(),
     "schema": Room("design", "numpy pandas pyarrow"),
-    "store": Room("design schema studies", "tomli_w"),
+    "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
+    "claim": Room("schema"),
+    "store": Room("claim design schema studies", "tomli_w"),
     "export": Room("schema store", "pandas"),
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
-    "launch": Room("runtime export progress store studies"),
+    "launch": Room("design runtime schema export progress store studies"),
     "again": Room("design runtime schema store restore launch"),
     "trials": Room(
         "design cost data schema studies networks transport train checkpoint",
@@ -73,8 +74,11 @@ HOUSE = {
     ),
     "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
     "observer": Room("schema", "sacred", "sacred"),
+    "attempt": Room("runtime store", "sacred", "sacred"),
     "ledger": Room(
-        "design data runtime schema store studies plan observer trials exactness", "sacred pandas jax", "sacred"
+        "attempt claim design data runtime schema store studies plan observer trials exactness",
+        "sacred pandas jax",
+        "sacred",
     ),
     "statistics": Room("design", "numpy scipy"),
     "report": Room(
@@ -87,9 +91,14 @@ HOUSE = {
         "jax flax optax numpy pandas matplotlib seaborn torch",
         "jax flax optax matplotlib seaborn torch",
     ),
+    "determinism": Room(
+        "design data runtime schema store studies plan launch compare train trials",
+        "jax pandas",
+        "matplotlib seaborn",
+    ),
     "settings": Room("design"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies plan store restore launch again progress "
+        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again progress "
         "ledger exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),

@@ -21,7 +21,15 @@ from dsresearch.schema.columns import (
     arrow_schema,
 )
 from dsresearch.schema.read import read_parquet, read_runs, read_trials, run_rows, trial_rows
-from dsresearch.schema.write import natural, write_atomic, write_csv, write_parquet
+from dsresearch.schema.write import (
+    WriteError,
+    natural,
+    remove_temporary,
+    sync_folder,
+    write_atomic,
+    write_csv,
+    write_parquet,
+)
 
 __all__ = [
     "CONTROL_KINDS",
@@ -37,12 +45,15 @@ __all__ = [
     "STATUSES",
     "TRIAL_COLUMNS",
     "Column",
+    "WriteError",
     "arrow_schema",
     "natural",
     "read_parquet",
     "read_runs",
     "read_trials",
+    "remove_temporary",
     "run_rows",
+    "sync_folder",
     "trial_rows",
     "write_atomic",
     "write_csv",

@@ -2,11 +2,13 @@
 
 import contextlib
 import csv
+import glob
 import io
 import math
 import os
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -47,23 +49,61 @@ def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], 
     write_atomic(path, sink.getvalue())
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write a file so that a reader sees the old bytes or the new. Raises InputError where it cannot be written."""
+class WriteError(InputError):
+    """A file cannot be written: the disk is full, the folder read-only or gone."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path}: cannot be written ({why}), allowed: a writable folder")
+
+
+TEMPORARY = ".tmp"  # what a kill in the middle of writing leaves is called `.NAME.xxxxxxxx.tmp`
+ABANDONED_SECONDS = 3600.0
+
+
+def write_atomic(path: Path, data: bytes, *, parents: bool = True) -> None:
+    """Write a file so that a reader sees the old bytes or the new, also after a power failure.
+
+    With `parents=False` its folder must be there: a store that was removed is not made anew by whoever worked in it.
+    Raises WriteError, an InputError, where it cannot be written.
+    """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if parents:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=TEMPORARY, dir=path.parent)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
+        temporary = None
+        sync_folder(path.parent)
     except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from None
+    finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise InputError(f"{path}: cannot be written ({error.strerror}), allowed: a writable folder") from None
+    remove_temporary(path.parent, f".{glob.escape(path.name)}.*", ABANDONED_SECONDS)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlast a power failure, where the file system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def remove_temporary(folder: Path, pattern: str = ".*", age: float = 0.0) -> None:
+    """Remove what killed writers left in a folder; files younger than `age` in seconds may be a live writer's."""
+    for path in folder.glob(pattern + TEMPORARY):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime >= age:
+                path.unlink()
 
 
 def natural(name: str) -> tuple[Any, ...]:

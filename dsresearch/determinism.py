@@ -1,0 +1,183 @@
+"""What stays the same to the bit, tried here and now: `python -m dsresearch.determinism --to determinism.csv`.
+
+The baseline and the candidate are trained several times on the digits at a small size: again in a fresh process, from a
+checkpoint, alone and among other trials, without evaluation, in another order of the cells, with other workers. A row
+passes where the weights and the predictions of every trial have the same sha256. Trials side by side in one program are
+another execution mode with other bits: there the row passes where `compare` refuses the pair.
+
+The report prints the file as T10 where it lies in a study's folder; the hash is that of the final weights of trial 0.
+"""
+
+import argparse
+import csv
+import io
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+
+from dsresearch import data, runtime
+from dsresearch.compare import compare, read
+from dsresearch.design import InputError
+from dsresearch.launch import Launcher
+from dsresearch.plan import Request, plan
+from dsresearch.schema import read_runs, read_trials, write_atomic
+from dsresearch.store import Store
+from dsresearch.studies import Plan
+
+ARMS = ("separable", "hybrid")
+TRIALS, EPOCHS = 3, 4
+HEAD = ("invariance", "passed", "sha256", "device")
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Trains small studies in folders of `scratch`, which share one proof of exactness."""
+
+    scratch: Path
+
+    def asked(self, setups: Sequence[str], trials: int = TRIALS, trial_batch: int = 1) -> Plan:
+        choices = {"recipe.epochs": [EPOCHS], "protocol.trials": [trials], "protocol.trial_batch": [trial_batch]}
+        return plan(Request("hybrid", "smoke", tuple(setups), choices=choices), data.load("digits"))
+
+    def trained(self, name: str, asked: Plan, workers: int = 1) -> pd.DataFrame:
+        """The rows of a study that is trained to its end. Raises InputError where a cell fails."""
+        store = self.store(name, asked)
+        said = io.StringIO()
+        if Launcher(asked, store, workers, said).run() != runtime.DONE:
+            raise InputError(f"the study {name!r} was not trained to its end: {said.getvalue().splitlines()[-1]}")
+        proof = self.scratch / "exactness.json"
+        if store.exactness_file.exists() and not proof.exists():
+            shutil.copy(store.exactness_file, proof)
+        return read_trials(store.root / "trials.csv")
+
+    def store(self, name: str, asked: Plan) -> Store:
+        store = Store(self.scratch / name)
+        store.prepare(asked)
+        if (self.scratch / "exactness.json").exists():
+            shutil.copy(self.scratch / "exactness.json", store.exactness_file)
+        return store
+
+
+def checks(scratch: Path) -> Iterator[dict[str, str]]:
+    """The rows of determinism.csv, each as soon as it is known."""
+    bench = Bench(scratch)
+    both, alone = bench.asked(ARMS), bench.asked(ARMS[:1])
+    reference = bench.trained("reference", both)
+
+    def row(invariance: str, other: pd.DataFrame) -> dict[str, str]:
+        return _row(invariance, _same(reference, other), other)
+
+    yield row("rerun in a fresh process", bench.trained("rerun", alone))
+    yield row("resume from a checkpoint", _resumed(bench, alone))
+    yield row("one trial alone or among others", bench.trained("one", bench.asked(ARMS[:1], trials=1)))
+    yield row("evaluation on or off", _without_evaluation(alone, reference))
+    yield row("order of the cells", bench.trained("turned", replace(both, asked=both.asked[::-1])))
+    yield row("number of workers", bench.trained("two", both, workers=2))
+    together = bench.trained("together", bench.asked(ARMS[:1], trial_batch=TRIALS))
+    yield _row("trials in one program", _refused(scratch / "together", scratch / "reference"), together)
+
+
+def _same(reference: pd.DataFrame, other: pd.DataFrame) -> bool:
+    """Whether every trained model of `other` has the weights and predictions of its namesake."""
+    pairs = other.merge(reference, on=["arm", "trial"], suffixes=("", "_ref"), validate="one_to_one")
+    hashes = [name for name in ("params_sha256", "predictions_sha256") if name in other]
+    return len(pairs) == len(other) > 0 and all((pairs[name] == pairs[f"{name}_ref"]).all() for name in hashes)
+
+
+def _row(invariance: str, passed: bool, rows: pd.DataFrame) -> dict[str, str]:
+    first = rows[(rows["arm"] == ARMS[0]) & (rows["trial"] == 0)].iloc[0]
+    return {
+        "invariance": invariance,
+        "passed": str(passed).lower(),
+        "sha256": first["params_sha256"],
+        "device": first["device_kind"],
+    }
+
+
+def _resumed(bench: Bench, asked: Plan) -> pd.DataFrame:
+    """A study that stopped between two epochs of its second trial, and went on in another process."""
+    from dsresearch.trials import Training
+
+    store = bench.store("resumed", asked)
+    training = Training(asked.asked[0], asked.pictures, store.cell(asked.asked[0]).path)
+    for epoch in training:
+        if epoch.trials.start == 1 and epoch.done == EPOCHS // 2:
+            training.keep()
+            break
+    rows = bench.trained("resumed", asked)
+    begun = read_runs(store.root / "runs.csv")["resumed_from_epoch"].max()
+    if begun != EPOCHS + EPOCHS // 2:
+        raise InputError(f"the study went on from epoch {begun} instead of {EPOCHS + EPOCHS // 2}")
+    return rows
+
+
+def _without_evaluation(asked: Plan, reference: pd.DataFrame) -> pd.DataFrame:
+    """The baseline trained without a look at the test pictures: the compiler drops what nobody asks for."""
+    import jax
+    import jax.numpy as jnp
+
+    from dsresearch.train import Pictures, State, Trial
+    from dsresearch.trials import Training, tree_sha256
+
+    training = Training(asked.asked[0], asked.pictures, Path())
+    program, pictures = training.program, training.pictures
+
+    def blind(state: State, epoch: jax.Array, trial: Trial, pictures: Pictures) -> State:
+        return program.epoch(state, epoch, trial, pictures)[0]
+
+    run: Callable[..., State] = jax.jit(blind)
+    rows = reference[reference["arm"] == ARMS[0]].copy()
+    hashes = []
+    for number in rows["trial"]:
+        trial, state = training.start(int(number))
+        for epoch in range(EPOCHS):
+            state = run(state, jnp.asarray(epoch, jnp.int32), trial, pictures)
+        hashes.append(tree_sha256((state.params, state.stats)))
+    return rows.assign(params_sha256=hashes)
+
+
+def _refused(one: Path, other: Path) -> bool:
+    """Whether a pair of two execution modes is refused for that reason."""
+    rows = read(one, other)
+    try:
+        compare(rows, f"{one.name}/{ARMS[0]}", f"{other.name}/{ARMS[1]}")
+    except InputError as error:
+        return "other execution mode" in str(error)
+    return False
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Print the table, and write it where --to says; gives 1 where a row fails."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dsresearch.determinism", description=(__doc__ or "").split("\n")[0]
+    )
+    parser.add_argument("--to", type=Path, metavar="FILE", help="where to write it as CSV")
+    to = parser.parse_args(words).to
+    runtime.prepare(threads=1)
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        for row in checks(Path(scratch)):
+            rows.append(row)
+            print(
+                f"{row['invariance']:<34} {'pass' if row['passed'] == 'true' else 'FAIL'}  {row['sha256'][:12]}",
+                flush=True,
+            )
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, HEAD, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if to is not None:
+        write_atomic(to, text.getvalue().encode())
+    return runtime.DONE if all(row["passed"] == "true" for row in rows) else runtime.FAILED
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,211 @@
+"""A disk that is full, a folder that is read-only or goes away: one line, exit status 2, nothing half-written."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dsresearch.design import InputError
+from dsresearch.observer import HardenedObserver
+from dsresearch.runtime import ENVIRONMENT
+from dsresearch.schema import write_atomic
+from dsresearch.store import CellFolder, Store, write_json
+
+ROOT = Path(__file__).parents[1]
+SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials", "1")
+LONG = (*SMALL, "recipe.epochs=2000")
+
+
+LIMITED = """
+import resource, runpy, sys
+limit = int(sys.argv.pop(1))
+resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+runpy.run_module("dsresearch", run_name="__main__")
+"""
+
+
+def start(*words: str, limit: int | None = None) -> "subprocess.Popen[str]":
+    """The command line in a process; with a limit in bytes on the size of the files that it and its children write."""
+    how = ["-m", "dsresearch"] if limit is None else ["-c", LIMITED, str(limit)]
+    command = [sys.executable, *how, *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def one_line_and_exit_2(process: "subprocess.Popen[str]", *said: str) -> None:
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, told
+    assert "Traceback" not in told
+    assert any(text in errors[0] for text in said), told
+
+
+def whole(folder: Path) -> None:
+    """Every JSON file is whole and nothing temporary lies about."""
+    for path in folder.rglob("*"):
+        assert not path.name.startswith("."), path
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+
+
+# --- one file ---------------------------------------------------------------------------------------------------
+
+
+def test_a_write_that_fails_leaves_the_old_bytes_and_no_other_file(tmp_path: Path) -> None:
+    path = tmp_path / "trials.csv"
+    write_atomic(path, b"old")
+    script = (
+        "import resource, sys; from pathlib import Path; from dsresearch.schema import write_atomic\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); write_atomic(Path(sys.argv[1]), bytes(5000))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, capture_output=True, check=False)
+    assert b"cannot be written (File too large)" in done.stderr
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["trials.csv"]
+
+
+def test_what_killed_writers_left_goes_with_a_later_write(tmp_path: Path) -> None:
+    left, young = tmp_path / ".a.csv.12345678.tmp", tmp_path / ".a.csv.87654321.tmp"
+    for path, age in ((left, 7200), (young, 10)):
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age, time.time() - age))
+    write_atomic(tmp_path / "a.csv", b"whole")
+    assert not left.exists()
+    assert young.exists()  # a live writer's, for all we know
+
+
+def test_a_store_that_is_removed_is_not_made_anew(tmp_path: Path) -> None:
+    folder = tmp_path / "study" / "cells" / "one"
+    with pytest.raises(InputError, match="No such file or directory"):
+        write_json(folder / "progress.json", {})
+    store = Store(tmp_path / "study")
+    with pytest.raises(InputError, match="vanished"):
+        store.check_writable()
+    with pytest.raises(InputError), store.one_at_a_time():
+        pass
+    assert not store.root.exists()
+
+
+def test_an_observer_that_cannot_write_says_so(tmp_path: Path) -> None:
+    """Sacred drops it and goes on to COMPLETED; the ledger asks it between two epochs."""
+    observer = HardenedObserver(tmp_path / "attempts")
+    observer.dir = str(tmp_path / "gone")
+    for write in (
+        lambda: observer.save_json({}, "run.json"),
+        lambda: observer.log_metrics({}, {}),
+        lambda: observer.save_cout(),
+        lambda: observer.save_file(__file__, "rows.json"),
+    ):
+        observer.failed = None
+        with pytest.raises(InputError, match="cannot be written"):
+            write()
+        assert observer.failed is not None
+    assert not (tmp_path / "gone").exists()
+
+
+def test_what_was_begun_in_another_environment_starts_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A trial that went on elsewhere would have bits that neither machine gives."""
+    cell, here = CellFolder(tmp_path), dict.fromkeys(ENVIRONMENT, "here")
+    cell.begin(here)
+    (tmp_path / "trials").mkdir()
+    cell.begin(here)
+    assert (tmp_path / "trials").exists()
+    cell.begin({**here, "device_kind": "elsewhere"})
+    assert not (tmp_path / "trials").exists()
+    assert "another environment (device_kind 'here'), starting again" in capsys.readouterr().err
+
+
+# --- a study ----------------------------------------------------------------------------------------------------
+
+
+def test_files_that_cannot_grow_end_a_study_in_one_line(tmp_path: Path) -> None:
+    """A limit on the size of files, as a quota or a full disk: metadata fits, results do not."""
+    folder = tmp_path / "study"
+    one_line_and_exit_2(start(*SMALL, "--out", str(folder), limit=6_000), "File too large")
+    whole(folder)
+    assert not list(folder.glob("cells/*/result.json"))
+    again = start(*SMALL, "--out", str(folder))
+    assert again.wait(120) == 0
+    assert (folder / "trials.csv").exists()
+
+
+def _mounted(folder: Path, options: str) -> bool:
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", options, "none", str(folder)]
+    return shutil.which("mount") is not None and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_study_in_one_line(tmp_path: Path) -> None:
+    """At three sizes, so that it is full at different moments."""
+    for number, size in enumerate(("200k", "400k", "700k")):
+        disk = tmp_path / f"disk{number}"
+        if not _mounted(disk, f"size={size}"):
+            pytest.skip("no right to mount")
+        try:
+            words = (*SMALL, "protocol.trials=40", "--out", str(disk / "study"))
+            one_line_and_exit_2(start(*(word for word in words if word not in ("--trials", "1"))), "No space left")
+            whole(disk)
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.slow
+def test_a_read_only_folder_ends_a_study_in_one_line(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    if not _mounted(disk, "size=50m"):
+        pytest.skip("no right to mount")
+    try:
+        folder = disk / "study"
+        process = start(*LONG, "--out", str(folder))
+        wait_for(lambda: list(folder.glob("cells/*/progress.json")))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=False)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=120)
+        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        one_line_and_exit_2(start(*LONG, "--out", str(folder)), "Read-only file system")
+        whole(folder)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+@pytest.mark.slow
+def test_a_folder_that_vanishes_ends_a_study_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    process = start(*LONG, "--out", str(folder))
+    wait_for(lambda: list(folder.glob("cells/*/progress.json")))
+    folder.rename(tmp_path / "elsewhere")
+    one_line_and_exit_2(process, "vanished", "No such file")
+    assert not folder.exists()
+    shutil.rmtree(tmp_path / "elsewhere")
+
+
+# --- parents and children ---------------------------------------------------------------------------------------
+
+ORPHAN = """
+import os, sys, time
+os.environ["DSRESEARCH_PARENT"] = "1234567"  # a launcher that ended while this process was starting
+from dsresearch.cli import main
+sys.exit(main(["worker", "cell", sys.argv[1], "nothing"]))
+"""
+
+
+def test_a_worker_whose_launcher_is_gone_before_it_looked_does_not_begin(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", ORPHAN, str(tmp_path)], cwd=ROOT, capture_output=True, check=False)
+    assert done.returncode == 75
+    assert not list(tmp_path.iterdir())
