@@ -23,6 +23,7 @@ from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
+EXPORT_SHARE = 0.05  # of the time, at most, in which the rows so far are exported while cells still run
 
 # What two runs must have in common for their bits to be comparable.
 ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch")
@@ -48,6 +49,7 @@ class Launcher:
     out: TextIO = field(default_factory=lambda: sys.stderr)
     _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
     _stopping: bool = False
+    _export_after: float = 0.0
 
     def run(self) -> int:
         """Train what is missing and export the rows; gives the exit status."""
@@ -128,7 +130,7 @@ class Launcher:
                     waiting[cell] = time.monotonic() + HELD_SECONDS
                 elif code == DONE:
                     progress.finished(cell)
-                    export(self.store)
+                    self._export_at_times()
                 elif not self._stopping:
                     failed = True
                     self._say(f"cell {cell.name} failed ({code}): {self._why(cell)}")
@@ -136,6 +138,18 @@ class Launcher:
             time.sleep(POLL_SECONDS)
         progress.close()
         return STOPPED if self._stopping else FAILED if failed else DONE
+
+    def _export_at_times(self) -> None:
+        """Export the rows so far, so that they can be looked at; the more there are, the more seldom.
+
+        An export costs what all cells cost: one after every cell would be a cost by their square.
+        """
+        began = time.monotonic()
+        if began < self._export_after:
+            return
+        export(self.store)
+        ended = time.monotonic()
+        self._export_after = ended + (ended - began) * (1 / EXPORT_SHARE - 1)
 
     def _fill(self, waiting: dict[Cell, float]) -> None:
         """Start waiting cells while there are workers for them."""

@@ -20,8 +20,8 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
-from dsresearch.schema.read import read_parquet, read_runs, read_trials, run_rows, trial_rows
-from dsresearch.schema.write import natural, write_atomic, write_csv, write_parquet
+from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
+from dsresearch.schema.write import natural, place, write_atomic, write_csv, write_parquet, write_table
 
 __all__ = [
     "CONTROL_KINDS",
@@ -39,12 +39,15 @@ __all__ = [
     "Column",
     "arrow_schema",
     "natural",
+    "place",
     "read_parquet",
     "read_runs",
+    "read_table",
     "read_trials",
     "run_rows",
     "trial_rows",
     "write_atomic",
     "write_csv",
     "write_parquet",
+    "write_table",
 ]
