@@ -25,6 +25,7 @@ from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
+EXPORT_SHARE = 0.05  # of the time, at most, in which the rows so far are exported while cells still run
 
 
 def default_workers(threads: int) -> int:
@@ -48,6 +49,7 @@ class Launcher:
     _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
     _stopping: bool = False
     _log_starts: dict[str, int] = field(default_factory=dict)  # where in its log a process's own words begin
+    _export_after: float = 0.0
 
     def run(self) -> int:
         """Train what is missing and export the rows; gives the exit status."""
@@ -144,7 +146,7 @@ class Launcher:
                         waiting[cell] = time.monotonic() + HELD_SECONDS
                     elif code == DONE:
                         progress.finished(cell)
-                        self._export()
+                        self._export_at_times()
                     elif not self._stopping:
                         self._refuse(code, cell.id)
                         failed = True
@@ -161,6 +163,18 @@ class Launcher:
         if done and not folder.held():
             folder.clear()
         return done
+
+    def _export_at_times(self) -> None:
+        """Export the rows so far, so that they can be looked at; the more there are, the more seldom.
+
+        An export costs what all cells cost: one after every cell would be a cost by their square.
+        """
+        began = time.monotonic()
+        if began < self._export_after:
+            return
+        self._export()
+        ended = time.monotonic()
+        self._export_after = ended + (ended - began) * (1 / EXPORT_SHARE - 1)
 
     def _fill(self, waiting: dict[Cell, float]) -> None:
         """Start waiting cells while there are workers for them."""

@@ -66,7 +66,7 @@ HOUSE = {
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
-    "again": Room("design runtime schema store restore launch"),
+    "again": Room("design runtime schema store restore"),
     "trials": Room(
         "design cost data schema studies networks transport train checkpoint",
         "jax numpy",
@@ -98,8 +98,8 @@ HOUSE = {
     ),
     "settings": Room("design"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again progress "
-        "ledger exactness statistics report compare divergence paper bench"
+        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again "
+        "progress ledger exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dsresearch.report import draw_trials, table_facts, table_noise, table_plan
@@ -23,7 +23,7 @@ from dsresearch.report.study import read_study
 from dsresearch.report.style import Picture
 from dsresearch.report.table4 import table4
 from dsresearch.report.table_verdict import chances_line, grouped, verdict_table
-from dsresearch.report.tables import Table, injected, to_csv, to_latex, to_markdown
+from dsresearch.report.tables import Table, injected, shortened, to_csv, to_latex, to_markdown
 from dsresearch.report.words import WORDS
 from dsresearch.schema import write_atomic
 
@@ -48,9 +48,12 @@ def tables(analysis: Analysis) -> list[Table]:
     ]
 
 
-def files(analysis: Analysis) -> dict[str, bytes]:
-    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html."""
-    made, drawn = tables(analysis), figures(analysis)
+def files(analysis: Analysis, made: Sequence[Table] | None = None) -> dict[str, bytes]:
+    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html.
+
+    `made` are the tables of the study where they have been made already.
+    """
+    made, drawn = made or tables(analysis), figures(analysis)
     verdict = json.dumps(plain(analysis.record()), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
     spelled = {
         f"tables/{table.name}.{kind}": data
@@ -81,13 +84,13 @@ def main(
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
-    made = files(analysis)
-    table = table4(analysis)
-    brief = to_markdown(table, full=False)
+    listed = tables(analysis)
+    made = files(analysis, listed)
+    brief = to_markdown(shortened(listed[0]), full=False)
     printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
     if into is not None:
-        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into))).encode())
+        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into), listed[0])).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
     if target == Path(folder):
@@ -106,10 +109,7 @@ _ROWS = (
 def write_manifest(folder: Path, made: Iterable[str]) -> None:
     """manifest.json: size and sha256 of the study's own files and of those that a report made of them."""
     names = sorted(name for name in (*_ROWS, *made) if (folder / name).is_file())
-    contents = {name: (folder / name).read_bytes() for name in names}
-    entries = {
-        name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} for name, data in contents.items()
-    }
+    entries = {name: _entry((folder / name).read_bytes()) for name in names}
     write_atomic(folder / "manifest.json", (json.dumps(entries, indent=1) + "\n").encode())
 
 
@@ -117,14 +117,14 @@ def _entry(data: bytes) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def page_texts(analysis: Analysis, target: Path, into: Path) -> dict[str, str]:
+def page_texts(analysis: Analysis, target: Path, into: Path, table: Table) -> dict[str, str]:
     """What `into` may have between markers, by their name: the table, and the forest plot as a link to its PNG."""
-    table, forest = table4(analysis), draw_trials.forest(analysis)
+    forest = draw_trials.forest(analysis)
     link = Path(os.path.relpath(target / "figures" / f"{forest.name}.png", into.parent)).as_posix()
     alt = re.sub(r"([\[\]<\\])", r"\\\1", one_line(f"{forest.title}. {forest.alt}"))  # names are the user's
     shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
     drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
-    return {table.name: to_markdown(table, full=False), forest.name: drawn}
+    return {table.name: to_markdown(shortened(table), full=False), forest.name: drawn}
 
 
 def verdict_text(analysis: Analysis) -> str:

@@ -26,6 +26,11 @@ class Cell:
         what = f"control {self.control_kind}" if self.control_kind else self.arm
         return what if self.match == "width" else f"{what} ({self.match} matched)"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the grid that the arm `setup:key=value:...` is a point of; none for an arm of a study."""
+        return tuple(part.partition("=")[0] for part in self.arm.split(":")[1:])
+
 
 def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     """The command that trains what is missing of a cell, from the content of protocol.toml; DIR is the study's folder.
@@ -48,17 +53,15 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
 
 def _varied(about: Mapping[str, Any], cell: Cell) -> dict[str, list[str]]:
     """Keys and values of the grid that an arm `setup:key=value:...` belongs to; empty for an arm of a study."""
-    grid: dict[str, list[str]] = {}
-    keys = [part.partition("=")[0] for part in cell.arm.split(":")[1:]]
+    grid: dict[str, dict[str, None]] = {}
     for entry in about["cells"]:
         parts = [part.partition("=") for part in str(entry.get("arm")).split(":")[1:]]
-        if entry.get("setup") != cell.setup or [key for key, _, _ in parts] != keys:
+        if entry.get("setup") != cell.setup or tuple(key for key, _, _ in parts) != cell.keys:
             continue
         for key, _, value in parts:
             room = "recipe" if key in _names(Recipe) else "design"
-            values = grid.setdefault(f"{room}.{key}", [])
-            values += [value] if value not in values else []
-    return grid
+            grid.setdefault(f"{room}.{key}", {})[value] = None
+    return {key: list(values) for key, values in grid.items()}
 
 
 def _spelled(varied: Mapping[str, list[str]]) -> list[str]:

@@ -10,7 +10,7 @@ from dsresearch.report.evidence import Analysis
 from dsresearch.report.html import picture_html, table_html, words
 from dsresearch.report.style import Picture
 from dsresearch.report.table_verdict import chances_line, grouped
-from dsresearch.report.tables import Table
+from dsresearch.report.tables import Table, shortened
 from dsresearch.report.words import QUALIFIERS, WORD_COLOURS, WORDS
 from dsresearch.studies import STUDIES
 
@@ -37,11 +37,17 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
     told = analysis.study.caption()
 
     def show(*names: str) -> str:
-        return "".join(picture_html(picture[n], told) if n in picture else table_html(table[n]) for n in names)
+        return "".join(
+            picture_html(picture[n], told) if n in picture else table_html(shortened(table[n])) for n in names
+        )
 
     sections = [
         ("answer", "The answer", _answer(analysis)),
-        ("table", "The table", table_html(table[first], "h3", ("hybrid",)) + show("f2_forest") + _how_to_read()),
+        (
+            "table",
+            "The table",
+            table_html(shortened(table[first]), "h3", ("hybrid",)) + show("f2_forest") + _how_to_read(),
+        ),
         ("errors", "Errors and training", show("f1_errors", "f5_profiles", "f4_slopes")),
         ("noise", "How much is noise", show("noise_floor", "f3_null")),
         ("tests", "Equivalence and difference", show("verdict", "f10_margin")),

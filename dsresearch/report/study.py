@@ -102,9 +102,20 @@ class Study:
         others = [c for c in trained if (c.arm, c.control_kind, c.match) not in known]
         return tuple(sorted((*self.planned, *others), key=_place))
 
+    @cached_property
+    def asked(self) -> frozenset[Cell]:
+        """The planned cells, to look one up."""
+        return frozenset(self.planned)
+
+    @cached_property
+    def _commands(self) -> dict[tuple[Any, ...], str]:
+        """Commands by what they depend on: all points of a grid have one."""
+        kinds = {(cell.match, cell.setup, cell.keys): cell for cell in self.cells}
+        return {kind: f"`{run_command(self.about, cell)}`" for kind, cell in kinds.items()}
+
     def command(self, cell: Cell) -> str:
         """The command that trains what is missing of a cell; DIR stands for the study's folder."""
-        return f"`{run_command(self.about, cell)}`"
+        return self._commands[cell.match, cell.setup, cell.keys]
 
     def arms(self, role: str, match: str = "width") -> list[str]:
         """Names of the planned arms of a role, in the order of the table."""
@@ -114,14 +125,51 @@ class Study:
         """Trials of a planned cell that no row with a result stands for."""
         return sorted(set(range(self.protocol.trials)) - set(self.rows(cell)["trial"]))
 
+    @cached_property
+    def _by_arm(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Rows by control kind, match and arm, by trial: ten thousand arms are looked up, never searched for."""
+        ordered = self.trials.sort_values("trial", kind="stable")
+        return dict(list(ordered.groupby(["control_kind", "match", "arm"], sort=False)))
+
     def rows(self, cell: Cell) -> pd.DataFrame:
         """Rows of one cell, by trial."""
         return self.select(cell.control_kind, cell.match, "" if cell.control_kind else cell.arm)
 
     def select(self, control_kind: str, match: str, arm: str = "") -> pd.DataFrame:
         """Rows of a control, or of an arm, under one match, by trial."""
+        if arm:
+            found = self._by_arm.get((control_kind, match, arm))
+            return self.trials.iloc[:0] if found is None else found
         rows = self.trials[(self.trials["control_kind"] == control_kind) & (self.trials["match"] == match)]
-        return (rows[rows["arm"] == arm] if arm else rows).sort_values("trial")
+        return rows.sort_values("trial")
+
+    @cached_property
+    def baselines(self) -> dict[str, pd.DataFrame]:
+        """Rows of the baseline by match, by trial. What is matched is its own size: one model under every match.
+
+        Raises InputError where a study has several.
+        """
+        found = {}
+        for match in MATCHES:
+            rows = self.select("", match)
+            rows = rows[rows["role"] == "baseline"]
+            if rows["arm"].nunique() > 1:
+                arms = ", ".join(sorted(set(rows["arm"])))
+                raise InputError(f"{self.folder / 'trials.csv'}: column role: baselines {arms}, allowed: one")
+            found[match] = rows
+        return {match: rows if len(rows) else found["width"] for match, rows in found.items()}
+
+    @cached_property
+    def _last_runs(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """The last row of runs.csv of every arm, one that tells a speed before all others."""
+        if self.runs is None:
+            return {}
+        runs = self.runs.assign(told=self.runs["images_per_s"].notna()).sort_values(["told", "attempt"], kind="stable")
+        return {(row["arm"], row["control_kind"], row["match"]): row for row in runs.to_dict("records")}
+
+    def last_run(self, cell: Cell) -> dict[str, Any] | None:
+        """The last row of runs.csv of a cell that tells a speed, or its last row, or None."""
+        return self._last_runs.get((cell.arm, cell.control_kind, cell.match))
 
     @cached_property
     def missing(self) -> tuple[str, ...]:

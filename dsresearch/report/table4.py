@@ -128,7 +128,7 @@ def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
 def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     study = analysis.study
     rows, absent = study.rows(cell), study.absent_trials(cell)
-    planned = cell in study.planned
+    planned = cell in study.asked
     paper = paper_value(cell)
     errors = 100 * rows["test_wrong"] / rows["n_test"]
     notes = []

@@ -8,7 +8,6 @@ from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.planning import chances_table
 from dsresearch.report.table4 import PAPER
-from dsresearch.report.table_facts import last_run
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, Interval, holm
 
@@ -57,7 +56,7 @@ def _hours_a_trial(analysis: Analysis) -> float | None:
     """Hours of training that one trial of every cell takes at the recorded speeds; None where a speed is missing."""
     study, total = analysis.study, 0.0
     for cell in study.cells:
-        rows, run = study.rows(cell), last_run(study, cell)
+        rows, run = study.rows(cell), study.last_run(cell)
         if not len(rows) or run is None or pd.isna(run["images_per_s"]):
             return None
         total += float(rows["steps"].iloc[0]) * float(rows["batch_size"].iloc[0]) / float(run["images_per_s"]) / 3600

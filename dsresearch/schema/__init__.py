@@ -20,15 +20,17 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
-from dsresearch.schema.read import read_parquet, read_runs, read_trials, run_rows, trial_rows
+from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import (
     WriteError,
     natural,
+    place,
     remove_temporary,
     sync_folder,
     write_atomic,
     write_csv,
     write_parquet,
+    write_table,
 )
 
 __all__ = [
@@ -48,8 +50,10 @@ __all__ = [
     "WriteError",
     "arrow_schema",
     "natural",
+    "place",
     "read_parquet",
     "read_runs",
+    "read_table",
     "read_trials",
     "remove_temporary",
     "run_rows",
@@ -58,4 +62,5 @@ __all__ = [
     "write_atomic",
     "write_csv",
     "write_parquet",
+    "write_table",
 ]

@@ -150,8 +150,14 @@ def read_parquet(path: Path, columns: Mapping[str, Column], categories: bool = F
 
     `categories` keeps text as pandas categories, a tenth of the memory where millions of rows repeat few names.
     """
+    return read_table(path, columns).to_pandas(strings_to_categorical=categories)
+
+
+def read_table(path: Path, columns: Mapping[str, Column]) -> pa.Table:
+    """The same rows as an Arrow table. Raises InputError naming the file and the column."""
     try:
-        table = pq.read_table(path, columns=None)
+        with pq.ParquetFile(path) as file:  # not `read_table`, which takes folders called key=value for columns
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}), allowed: Parquet") from None
     _check_header(path, table.schema.names, columns)
@@ -160,4 +166,4 @@ def read_parquet(path: Path, columns: Mapping[str, Column], categories: bool = F
         words = pa.types.is_string(field.type) and (pa.types.is_large_string(found) or pa.types.is_dictionary(found))
         if found != field.type and not words:  # a writer may spell text in another way, not a number
             raise InputError(f"{path}: column {field.name}: type {found} is not allowed: {field.type}")
-    return table.to_pandas(strings_to_categorical=categories)
+    return table
