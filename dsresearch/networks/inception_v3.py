@@ -83,14 +83,10 @@ class InceptionV3(Architecture):
         )
 
     def _module_35_to_17(self, net: Words, name: str, x: Map) -> Map:
+        single = self._conv(net, f"{name}_3x3", x, 384, 3, 2, "VALID")
         double = self._branch(net, name, x, [("double_1", 64, 1), ("double_2", 96, 3)])
-        return net.concat(
-            [
-                self._conv(net, f"{name}_3x3", x, 384, 3, 2, "VALID"),
-                self._conv(net, f"{name}_double_3", double, 96, 3, 2, "VALID"),
-                net.max_pool(x, 3, 2, "VALID"),
-            ]
-        )
+        double = self._conv(net, f"{name}_double_3", double, 96, 3, 2, "VALID")
+        return net.concat([single, double, net.max_pool(x, 3, 2, "VALID")])
 
     def _module_17(self, net: Words, name: str, x: Map, inner: int, first: int) -> Map:
         double: Branch = [
