@@ -129,7 +129,7 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
         role=role,
         control=config["control"],
         match=config["match"],
-        first=_first_trial(config["first"], cell.protocol),
+        first=_first_trial(config.get("first", 0), cell.protocol),
     )
 
 

@@ -62,7 +62,7 @@ HOUSE = {
     "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
     "store": Room("claim design schema studies", "tomli_w"),
-    "export": Room("schema store", "pandas"),
+    "export": Room("schema store", "pyarrow"),
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
