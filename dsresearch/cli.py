@@ -328,7 +328,9 @@ def _worker(words: Sequence[str]) -> int:
     try:
         with store.claim(kind):
             if kind == "prove":
-                return ledger.prove(store)
+                from dsresearch import prove
+
+                return prove.main(store)
             from dsresearch import divergence
 
             return divergence.main(store)

@@ -9,7 +9,7 @@ differs from run to run stands in runs.csv.
 import datetime
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from dsresearch.schema import (
     write_table,
 )
 from dsresearch.store import CellFolder, Store, write_json
+from dsresearch.studies import Cell
 
 
 def export(store: Store) -> None:
@@ -52,6 +53,14 @@ def export(store: Store) -> None:
 def _place(config: Mapping[str, Any]) -> tuple[Any, ...]:
     """Sort key of a cell: where its rows stand in the study's files."""
     return (*place(config["arm"], config["control"], config["match"]), config.get("first", 0))
+
+
+def compilations(store: Store, cells: Iterable[Cell]) -> tuple[int, int]:
+    """How many programs the runs of some cells compiled, and how many they took from the store."""
+    attempts = [newest for cell in cells if (newest := store.cell(cell).newest_attempt()) is not None]
+    found = [_read(attempt / "info.json") for attempt in attempts]
+    compiled, taken = (sum(info.get(name) or 0 for info in found) for name in ("programs_compiled", "programs_taken"))
+    return compiled, taken
 
 
 def _trials(

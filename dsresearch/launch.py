@@ -16,7 +16,7 @@ from typing import TextIO
 
 from dsresearch import runtime
 from dsresearch.design import InputError
-from dsresearch.export import export
+from dsresearch.export import compilations, export
 from dsresearch.progress import Progress
 from dsresearch.runtime import DONE, ENVIRONMENT, FAILED, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import WriteError
@@ -66,6 +66,7 @@ class Launcher:
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
         if status == DONE:
+            self._say("{} programs compiled, {} taken from the store".format(*compilations(self.store, self.plan.once)))
             self._say(f"done; `dsresearch report {self.store.root}` prints the tables and the verdict")
         return status
 
@@ -184,9 +185,11 @@ class Launcher:
                 return
             if self.store.cell(cell).held():  # seen from here, without a process that would only say so
                 waiting[cell] = now + HELD_SECONDS
-            else:
-                del waiting[cell]
-                self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+                continue
+            if any(cell.shares_program(other) and self._compiles(other) for other in self._running.values()):
+                continue  # it would compile the same a second time
+            del waiting[cell]
+            self._running[self._start("cell", str(self.store.root), cell.id)] = cell
 
     @contextlib.contextmanager
     def _no_process_left(self) -> Iterator[None]:
@@ -199,6 +202,10 @@ class Launcher:
             for process in self._running:
                 process.wait()
             self._running.clear()
+
+    def _compiles(self, cell: Cell) -> bool:
+        """Whether a running cell has not trained its first epochs yet."""
+        return not self.store.cell(cell).progress()
 
     def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
         """A process of its own, with what must be set before jax starts; what it prints goes to a file."""

@@ -21,10 +21,10 @@ import pandas as pd
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 
-from dsresearch import data, runtime
+from dsresearch import data, programs, runtime
 from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.claim import Claim, HeldError
-from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of, setup
+from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
@@ -188,6 +188,10 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim:
         raise InputError(
             f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed"
         )
+    if cell.compiles_anew:
+        programs.anew()
+    else:
+        programs.share(store.programs)
     observer = HardenedObserver(folder.attempts, source_dir=store.root / "sources")
 
     def between_epochs() -> None:
@@ -210,44 +214,15 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim:
     return DONE
 
 
-def prove(store: Store) -> int:
-    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport.
-
-    Arms of the role `arm` are left out: they are compared because they differ, and no verdict asks for their class.
-    """
-    from dsresearch.exactness import classify, document
-
-    configs = [folder.config() for folder in store.cells()]
-    wanted = [config for config in configs if config["control"] in ("", "exact") and config["role"] != "arm"]
-    wanted.sort(key=lambda config: config["match"] == "width")  # of an arm at several widths, the one at its own
-    designs = {config["arm"]: Design(**config["design"]) for config in wanted}
-    reference = STUDIES[store.protocol()["study"]].reference
-    baseline = reference.name
-    if baseline not in designs:  # of the size of the arms, so that their networks can be compared too
-        size = {name: getattr(next(iter(designs.values())), name) for name in ("width", "depth", "kernel")}
-        designs[baseline] = setup(reference.point, **{**size, **reference.design})
-    pairs = classify(designs, baseline=baseline, said=lambda text: print(text, flush=True))
-    write_json(store.exactness_file, document(pairs))
-    return DONE
-
-
 # --- training, recorded -----------------------------------------------------------------------------------------
 
 
 def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None]) -> tuple[list[Any], dict[str, Any]]:
     """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
     runtime.prepare(cell.protocol.threads)
-    import jax  # here and not above: what it reads of the environment has just been set
+    from dsresearch.trials import Training  # here and not above: what jax reads of the environment has just been set
 
-    from dsresearch.trials import Training
-
-    compiled: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event.endswith("backend_compile_duration"):
-            compiled.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    count = programs.counted()
     constants = _constants(cell)
     CellFolder(folder).begin({name: constants[name] for name in ENVIRONMENT})
     training = Training(cell, data.load(cell.data), folder)
@@ -267,9 +242,11 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
     commit, dirty = runtime.commit()
     trained = (training.total - training.resumed_from) * training.program.n_train
     return training.results, {
-        "compile_s": round(sum(compiled), 3),
-        "train_s": round(max(seconds - sum(compiled), 0.0), 3),
-        "images_per_s": round(trained / max(seconds - sum(compiled), 1e-9), 1),
+        "compile_s": round(sum(count.seconds), 3),
+        "programs_compiled": count.compiled,
+        "programs_taken": count.taken,
+        "train_s": round(max(seconds - sum(count.seconds), 0.0), 3),
+        "images_per_s": round(trained / max(seconds - sum(count.seconds), 1e-9), 1),
         "peak_mem_mib": round(runtime.peak_memory_mib(), 1),
         "cpu": runtime.processor(),
         "git_sha": commit,

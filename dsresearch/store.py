@@ -12,6 +12,7 @@
     DIR/cells/<id>/attempts/<k>/      Sacred runs
     DIR/cells/<id>/result.json        there when the cell is done: which attempt, its rows
     DIR/claims/                       who proves the arms' exactness, who measures the twins
+    DIR/programs/                     what jax compiled, for other cells of the same program
     DIR/logs/                         what the processes printed
     DIR/cells.json                    what every cell is, exported
     DIR/trials.csv, runs.csv, epochs.parquet, predictions.parquet      all results, exported
@@ -151,6 +152,11 @@ class Store:
     @property
     def divergence_file(self) -> Path:
         return self.root / "divergence.csv"
+
+    @property
+    def programs(self) -> Path:
+        """Compiled programs, by model of processor."""
+        return self.root / "programs"
 
     def log(self, name: str) -> Path:
         """What a process of this store printed."""

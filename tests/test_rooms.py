@@ -58,11 +58,12 @@ HOUSE = {
     "studies": Room("design cost data"),
     "plan": Room("design data studies"),
     "runtime": Room(),
+    "programs": Room("runtime", "jax"),
     "schema": Room("design", "numpy pandas pyarrow"),
     "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
     "store": Room("claim design schema studies", "tomli_w"),
-    "export": Room("schema store", "pyarrow"),
+    "export": Room("schema store studies", "pyarrow"),
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
@@ -73,10 +74,11 @@ HOUSE = {
         "jax flax optax orbax",
     ),
     "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
+    "prove": Room("design store studies exactness", "", "jax flax optax"),
     "observer": Room("schema", "sacred", "sacred"),
     "attempt": Room("runtime store", "sacred", "sacred"),
     "ledger": Room(
-        "attempt claim design data runtime schema store studies plan observer trials exactness",
+        "attempt claim design data programs runtime schema store studies plan observer trials",
         "sacred pandas jax",
         "sacred",
     ),
@@ -99,7 +101,7 @@ HOUSE = {
     "settings": Room("design"),
     "cli": Room(
         "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again "
-        "progress ledger exactness statistics report compare divergence paper bench"
+        "progress ledger prove exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }

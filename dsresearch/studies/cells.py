@@ -51,6 +51,16 @@ class Cell:
         return digest({**parts, "data": self.data_sha256, "control": self.control, **first})[:16]
 
     @property
+    def compiles_anew(self) -> bool:
+        """Whether it takes no compiled program from another cell: `rerun` repeats everything."""
+        return self.control.startswith("rerun")
+
+    def shares_program(self, other: "Cell") -> bool:
+        """Whether both are one compiled program, so that the second one can take it from the first."""
+        same = (self.design, self.recipe, self.protocol) == (other.design, other.recipe, other.protocol)
+        return same and not (self.compiles_anew or other.compiles_anew)
+
+    @property
     def trials(self) -> range:
         """The trials that it trains."""
         return range(self.first, self.first + self.protocol.cell_trials)
