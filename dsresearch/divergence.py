@@ -103,9 +103,8 @@ def _advance(
 
     def one(step: jax.Array, state: State) -> State:
         epoch, within = step // program.steps_an_epoch, step % program.steps_an_epoch
-        key = jax.random.fold_in(jax.random.fold_in(trial.augment_key, epoch), within)
-        images = program.augmented(key, pictures.images[batches[step]])
-        return program.step(state, images, pictures.labels[batches[step]])[0]
+        chosen = batches[step]
+        return program.taught(state, trial, epoch, within, pictures.images[chosen], pictures.labels[chosen])[0]
 
     return jax.lax.fori_loop(first, end, one, state)
 
