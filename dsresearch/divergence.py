@@ -57,7 +57,9 @@ def distances(cells: Mapping[str, Cell], pictures: data.Pictures) -> Iterator[di
         for kind in TWINS:
             twin = Training(cells[kind], pictures, Path())
             for step, ours, theirs in zip(marks, trajectory(twin, trial, marks), reference, strict=True):
-                back, _ = transport_network(ours.params, ours.stats, cells[kind].design, cells[""].design)
+                own, reached = cells[kind].design, cells[""].design
+                assert isinstance(own, Design) and isinstance(reached, Design)  # others have no `exact`, so no twins
+                back, _ = transport_network(ours.params, ours.stats, own, reached)
                 norm = _norm(theirs.params)
                 distance = _norm(jax.tree.map(np.subtract, _doubles(back), _doubles(theirs.params))) / norm
                 if not np.isfinite(distance):

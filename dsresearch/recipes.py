@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-# The Xception paper's (Chollet 2017, section 4.2), by the data that they were made for. Its weight decay is the model's:
-# 1e-5 for Xception, 4e-5 for Inception V3. It gives neither batch, epochs nor the decay of the Polyak average: that one
-# is TF-slim's.
+# The Xception paper's (Chollet 2017, section 4), by the data that they were made for. Its weight decay is the model's:
+# 1e-5 for Xception, 4e-5 for Inception V3. It gives neither batch, epochs nor the decay of the Polyak average: that is
+# TF-slim's.
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "xception_imagenet": {
         **{"optimiser": "momentum", "rate": 0.045, "momentum": 0.9, "decay": 1e-5, "polyak": 0.9999},

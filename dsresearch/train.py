@@ -159,7 +159,7 @@ class Program:
     def taught(
         self, state: State, trial: Trial, epoch: Array, step: Array, images: Array, labels: Array
     ) -> tuple[State, tuple[Array, Array, Array]]:
-        """`step` number `step` of an epoch on pictures as they are stored: augmented, dropout, by keys of this trial."""
+        """A step of an epoch, both counted from 0, on pictures as they are stored: what is random is the trial's."""
         augment, dropout = (
             jax.random.fold_in(jax.random.fold_in(key, epoch), step)
             for key in (trial.augment_key, jax.random.fold_in(trial.augment_key, DROPOUT))

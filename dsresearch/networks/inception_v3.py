@@ -6,8 +6,8 @@ The Xception paper compares with 23,626,728 parameters. That is the trainable co
 
 Layers: `conv1` to `conv5`; `mixed{i}_{branch}` for i from 0 to 10, branches `1x1`, `5x5_{j}`, `3x3_{j}`, `double_{j}`,
 `7x7_{j}`, `pool` (mixed 9 and 10: `3x3_2a`, `3x3_2b`, `double_3a`, `double_3b` side by side), each with `..._bn`;
-`aux_*`; `fc1`, `fc2` where there are hidden layers; `predictions`. They are used in the order of Keras's `conv2d_0` to `conv2d_93`. A separable one is `..._dw`,
-`..._pw`.
+`aux_*`; `fc1`, `fc2` where there are hidden layers; `predictions`. They are used in the order of Keras's `conv2d_0` to
+`conv2d_93`. A separable one is `..._dw`, `..._pw`.
 
 Epsilon is 1e-3. Keras's average pools do not count padding, torchvision's do.
 """
