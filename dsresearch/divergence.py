@@ -58,7 +58,8 @@ def distances(cells: Mapping[str, Cell], pictures: data.Pictures) -> Iterator[di
             twin = Training(cells[kind], pictures, Path())
             for step, ours, theirs in zip(marks, trajectory(twin, trial, marks), reference, strict=True):
                 own, reached = cells[kind].design, cells[""].design
-                assert isinstance(own, Design) and isinstance(reached, Design)  # others have no `exact`, so no twins
+                assert isinstance(own, Design)  # a published network has no `exact` control, and so no twins
+                assert isinstance(reached, Design)
                 back, _ = transport_network(ours.params, ours.stats, own, reached)
                 norm = _norm(theirs.params)
                 distance = _norm(jax.tree.map(np.subtract, _doubles(back), _doubles(theirs.params))) / norm
