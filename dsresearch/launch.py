@@ -72,7 +72,9 @@ class Launcher:
 
     def _prove(self) -> int:
         """Have it proven which arms are the baseline's function, once a store and arm."""
-        asked = [cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm"]
+        asked = [
+            cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm" and cell.stacked
+        ]
         arms = {cell.arm for cell in asked} - {self.plan.baseline}
         return self._aside(
             "prove",

@@ -24,13 +24,13 @@ from sacred.run import Run
 from dsresearch import data, programs, runtime
 from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.claim import Claim, HeldError
-from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of
+from dsresearch.design import InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_parquet
 from dsresearch.store import CellFolder, Store, write_json
-from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
+from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
@@ -80,7 +80,7 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
 def _defaults(study: str) -> dict[str, Any]:
     """The configuration before any choice. The parts have every field, so that a misspelt one is refused."""
 
-    def fields(cls: type, without: tuple[str, ...]) -> dict[str, None]:
+    def fields(cls: type, *without: str) -> dict[str, None]:
         return {field.name: None for field in dataclasses.fields(cls) if field.name not in without}
 
     return {
@@ -95,9 +95,9 @@ def _defaults(study: str) -> dict[str, Any]:
         "seed": 0,
         "trials": None,
         "first": 0,
-        "design": fields(Design, ("formulation",)) | {"formulation": None},
-        "recipe": fields(Recipe, ()),
-        "protocol": fields(Protocol, ("seed", "trials")),
+        "design": dict.fromkeys(fields_of(arm.point for arm in STUDIES[study].arms)),
+        "recipe": fields(Recipe),
+        "protocol": fields(Protocol, "seed", "trials"),
     }
 
 
@@ -294,27 +294,10 @@ def _constants(cell: Cell) -> dict[str, Any]:
     import jax
 
     device = jax.devices()[0]
-    recipe, design, protocol = cell.recipe, cell.design, cell.protocol
     return {
         "schema_version": SCHEMA_VERSION,
-        "setup": cell.setup,
-        "role": cell.role,
-        **{name: getattr(design, name) for name in _DESIGN_COLUMNS},
-        "split_protocol": protocol.split,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch,
-        "optimizer": recipe.optimiser,
-        "lr": recipe.rate,
-        "momentum": recipe.momentum,
-        "wd": recipe.decay,
-        "schedule": recipe.schedule,
-        "warmup": recipe.warmup,
-        "augment": recipe.augment,
-        "dtype": recipe.dtype,
+        **cell.columns,
         "error_msg": "",
-        "exec_mode": protocol.exec_mode,
-        "trial_batch": protocol.trial_batch,
-        "threads": protocol.threads,
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
         "device_count": 1,
         "matmul_precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", ""),
@@ -324,11 +307,4 @@ def _constants(cell: Cell) -> dict[str, Any]:
         "flax": version("flax"),
         "python": platform.python_version(),
         "platform": runtime.system(),
-        "cell_id": cell.id,
-        "data_sha256": cell.data_sha256,
     }
-
-
-_DESIGN_COLUMNS = (
-    "groups", "order", "residual", "activation", "normalise", "kernel", "width", "depth", "multiplier",
-)  # fmt: skip

@@ -3,7 +3,7 @@
 from dsresearch.design import Design, setup
 from dsresearch.exactness import classify, document
 from dsresearch.store import Store, write_json
-from dsresearch.studies import STUDIES
+from dsresearch.studies import STUDIES, is_published
 
 
 def main(store: Store) -> int:
@@ -12,7 +12,8 @@ def main(store: Store) -> int:
     Arms of the role `arm` are left out: they are compared because they differ, and no verdict asks for their class.
     """
     configs = [folder.config() for folder in store.cells()]
-    wanted = [config for config in configs if config["control"] in ("", "exact") and config["role"] != "arm"]
+    own = [config for config in configs if config["role"] != "arm" and not is_published(config["setup"])]
+    wanted = [config for config in own if config["control"] in ("", "exact")]
     wanted.sort(key=lambda config: config["match"] == "width")  # of an arm at several widths, the one at its own
     designs = {config["arm"]: Design(**config["design"]) for config in wanted}
     reference = STUDIES[store.protocol()["study"]].reference

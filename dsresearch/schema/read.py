@@ -88,16 +88,15 @@ def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, begin = [], [], 1
     try:
-        _check_header(path, next(reader, []), columns)
+        header = next(reader, [])
+        _check_header(path, header, columns)
         begin = reader.line_num + 1
         for cells in reader:
-            if len(cells) != len(columns):
-                raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(columns)} as in the header")
+            if len(cells) != len(header):
+                raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(header)} as in the header")
+            found = dict(zip(header, cells, strict=True))
             rows.append(
-                {
-                    name: _parse(path, begin, name, column, cell)
-                    for (name, column), cell in zip(columns.items(), cells, strict=True)
-                }
+                {name: _parse(path, begin, name, column, found.get(name, "")) for name, column in columns.items()}
             )
             lines.append(begin)
             begin = reader.line_num + 1
@@ -110,14 +109,15 @@ def _check_header(path: Path, header: Sequence[str], columns: Mapping[str, Colum
     for name in header:
         if name not in columns:
             raise InputError(f"{path}: line 1: column {name!r} is not known{nearest(name, columns)}")
-    for name in columns:
-        if name not in header:
+    for name, column in columns.items():
+        if name not in header and not column.later:
             raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(columns)}")
-    for here, there in zip(header, columns, strict=False):
+    belong = [name for name, column in columns.items() if name in header or not column.later]
+    for here, there in zip(header, belong, strict=False):
         if here != there:
             raise InputError(f"{path}: line 1: column {here!r} stands where {there!r} belongs")
-    if len(header) != len(columns):
-        raise InputError(f"{path}: line 1: {len(header)} columns, allowed: {len(columns)}")
+    if len(header) != len(belong):
+        raise InputError(f"{path}: line 1: {len(header)} columns, allowed: {len(belong)}")
 
 
 def _parse(path: Path, line: int, name: str, column: Column, cell: str) -> Any:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from dsresearch.studies.published import DARKNET, FRACTALNET, XCEPTION
 from dsresearch.studies.study import Arm, Study
 
 # --- hybrid: Figure 4 of the hybrid paper ----------------------------------------------------------------------------
@@ -122,4 +123,7 @@ STUDIES: Mapping[str, Study] = {
     "residual": RESIDUAL,
     "activation": ACTIVATION,
     "twins": TWINS,
+    "fractalnet": FRACTALNET,
+    "darknet": DARKNET,
+    "xception": XCEPTION,
 }

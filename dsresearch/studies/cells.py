@@ -12,6 +12,7 @@ from dsresearch import cost
 from dsresearch.data import Pictures, split
 from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, seed_of
 from dsresearch.studies.catalogue import STUDIES
+from dsresearch.studies.designs import Varied, columns_of, network_cost
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Cell:
     role: str
     control: str
     match: str
-    design: Design
+    design: Varied
     recipe: Recipe
     protocol: Protocol
     data: str
@@ -61,6 +62,11 @@ class Cell:
         return same and not (self.compiles_anew or other.compiles_anew)
 
     @property
+    def stacked(self) -> bool:
+        """Whether it trains the study's own stack, whose formulations transport weights into one another."""
+        return isinstance(self.design, Design)
+
+    @property
     def trials(self) -> range:
         """The trials that it trains."""
         return range(self.first, self.first + self.protocol.cell_trials)
@@ -69,6 +75,36 @@ class Cell:
     def name(self) -> str:
         """For people: the arm, its control, match and trials where these say something."""
         return cell_name(self.arm, self.control, self.match, self.trials, self.protocol.trials)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What every row of it says (schema TRIAL_COLUMNS), as far as it was decided beforehand."""
+        recipe, protocol = self.recipe, self.protocol
+        return {
+            "setup": self.setup,
+            "role": self.role,
+            **columns_of(self.design, self.setup),
+            "split_protocol": protocol.split,
+            "epochs": recipe.epochs,
+            "batch_size": recipe.batch,
+            "optimizer": recipe.optimiser,
+            "lr": recipe.rate,
+            "momentum": recipe.momentum,
+            "wd": recipe.decay,
+            "schedule": recipe.schedule,
+            "warmup": recipe.warmup,
+            "fall": recipe.fall,
+            "every": recipe.every,
+            "smoothing": recipe.smoothing,
+            "polyak": recipe.polyak,
+            "augment": recipe.augment,
+            "dtype": recipe.dtype,
+            "exec_mode": protocol.exec_mode,
+            "trial_batch": protocol.trial_batch,
+            "threads": protocol.threads,
+            "cell_id": self.id,
+            "data_sha256": self.data_sha256,
+        }
 
 
 def cell_name(arm: str, control: str, match: str, trials: range, of: int) -> str:
@@ -166,9 +202,3 @@ def _entry(cell: Cell) -> dict[str, Any]:
     }
     entry |= {"first_trial": cell.first} if cell.first else {}
     return entry | ({"deviation": cell.deviation} if cell.match != "width" else {})
-
-
-def network_cost(design: Design, pictures: Pictures) -> cost.Cost:
-    """Parameters and multiply-adds of the study's network of a design on a data set."""
-    height, _, channels = pictures.images.shape[1:]
-    return cost.stack(design, image=height, channels=channels, classes=len(pictures.classes))

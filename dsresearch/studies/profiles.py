@@ -53,7 +53,8 @@ def settings_of(study: str, profile: str) -> dict[str, dict[str, Any]]:
     """Settings of a profile for a study, whatever the data set: the study's own laid over the profile's."""
     one_of("profile", profile, PROFILES)
     own = STUDIES[study].settings.get(profile, {})
-    return {part: {**values, **own.get(part, {})} for part, values in PROFILES[profile].items()}
+    parts = dict.fromkeys(("design", "network", "recipe", "protocol", *own))
+    return {part: {**PROFILES[profile].get(part, {}), **own.get(part, {})} for part in parts}
 
 
 def profile_settings(study: str, name: str, pictures: Pictures) -> dict[str, dict[str, Any]]:

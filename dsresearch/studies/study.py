@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-Settings = Mapping[str, Mapping[str, Any]]  # `design`, `recipe`, `protocol` -> field -> value
+# `design` (of the stack), `network` (of published networks, or the name of one), `recipe`, `protocol` -> field -> value
+Settings = Mapping[str, Mapping[str, Any]]
 
 # What each control trains: the baseline itself, but for `exact`, the strict reformulation with the baseline's weights.
 CONTROL_SETUPS = {"exact": "separable_strict"}
