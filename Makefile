@@ -13,7 +13,7 @@ PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce test test-all test-peers check paper lock clean
+.PHONY: help reproduce test test-all test-peers torture check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ test-all: $(READY)  ## the whole test suite
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
 	$(BIN)/python -m pytest -v tests/peers
+
+torture: $(READY)  ## kill a study 50 times at random moments, start it eight times at once; its files must be the same
+	$(BIN)/python tests/torture/torment.py --log results/measurements/torture.jsonl
 
 check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff check .

@@ -68,7 +68,8 @@ class Torment:
         """A study that is left alone, with its report."""
         folder = self.scratch / "straight" / "study"
         for words in self._words(folder):
-            self._ended(self._start(words, compiled=True))
+            code = self._ended(self._start(words, compiled=True))
+            assert code == 0, f"{words} ended with {code}"
         return folder
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> int:
@@ -101,25 +102,25 @@ class Torment:
         for words in self._words(folder):
             phases = [phase for phase in due if (phase == "report") == (words[0] == "report")]
             while True:
-                aim = phases.pop(0) if phases else None
+                aim, killed = phases.pop(0) if phases else None, False
                 process = self._start(words, compiled=aim != "compile")
                 if aim is not None:
-                    victim = (
-                        "all" if aim == "report" else self.draw.choice(("launcher",) if aim == "export" else VICTIMS)
-                    )
-                    if not self._kill(process, folder, aim, victim):
-                        phases.insert(0, aim)
+                    victims = {"report": ("all",), "export": ("all", "launcher")}.get(aim, VICTIMS)
+                    killed = self._kill(process, folder, aim, self.draw.choice(victims))
+                    phases[:0] = [] if killed else [aim]
                 code = self._ended(process)
                 self._nobody_left(folder)
                 if code == 0:
                     break
-                assert code in (1, -signal.SIGKILL), f"{words} ended with {code}"
+                assert killed, f"{words} ended with {code} and was not killed"
 
     def _prepare(self, folder: Path) -> None:
         """The proof of exactness, which takes longest and is written once, is taken over from the undisturbed study."""
         folder.mkdir(parents=True)
-        for name in ("protocol.toml", "exactness.json"):
-            shutil.copy(self.scratch / "straight" / "study" / name, folder)
+        straight = self.scratch / "straight" / "study"
+        if (straight / "exactness.json").exists():
+            for name in ("protocol.toml", "exactness.json"):
+                shutil.copy(straight / name, folder)
 
     def _kill(self, process: "subprocess.Popen[bytes]", folder: Path, aim: str, victim: str) -> bool:
         """Kill at a random moment of a phase; False where the command ended before there was one."""
