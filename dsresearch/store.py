@@ -35,7 +35,7 @@ import tomli_w
 
 from dsresearch.claim import Claim, claimed, held
 from dsresearch.design import InputError, Protocol, Recipe
-from dsresearch.schema import WriteError, remove_temporary, write_atomic
+from dsresearch.schema import TEMPORARY, WriteError, remove_temporary, write_atomic
 from dsresearch.studies import Cell, Plan
 
 
@@ -211,9 +211,12 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"--out={self.root} is a file, allowed: a new folder or a study's")
         if not self.protocol_file.exists():
-            if self.root.is_dir() and any(self.root.iterdir()):
+            found = list(self.root.iterdir()) if self.root.is_dir() else []
+            others = [path for path in found if not path.name.endswith(TEMPORARY)]  # those a kill, or a rival, left
+            if others and not self.protocol_file.exists():  # asked again: a rival may just have written it
                 raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
-            return
+            if not others:
+                return
         if (self.root / "trials.csv").exists() and not (self.root / "cells").exists():
             raise InputError(f"--out={self.root} holds exported rows alone, allowed: a new folder or a study's")
         mine, stored = _settled(plan.document()), _settled(self.protocol())

@@ -22,6 +22,7 @@ from dsresearch.schema.columns import (
 )
 from dsresearch.schema.read import read_parquet, read_runs, read_trials
 from dsresearch.schema.write import (
+    TEMPORARY,
     WriteError,
     natural,
     remove_temporary,
@@ -43,6 +44,7 @@ __all__ = [
     "RUN_COLUMNS",
     "SCHEMA_VERSION",
     "STATUSES",
+    "TEMPORARY",
     "TRIAL_COLUMNS",
     "Column",
     "WriteError",
