@@ -18,7 +18,7 @@ SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trial
 
 
 def test_a_study_killed_in_every_phase_ends_with_the_same_files(tmp_path: Path) -> None:
-    torment = Torment(SMALL, tmp_path, random.Random(0), reported=False)
+    torment = Torment(SMALL, tmp_path, random.Random(0), tmp_path, reported=False)
     straight, folder = torment.straight(), tmp_path / "killed" / "study"
     torment.through(folder, [phase for phase in PHASES if phase != "report"])
     assert len(torment.kills) >= 4
