@@ -26,7 +26,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from dsresearch.schema import WriteError, remove_temporary
+from dsresearch.schema import WriteError
 
 LEASE_SECONDS = 120.0
 BEAT_SECONDS = 10.0
@@ -123,7 +123,6 @@ def _take(folder: Path, held: contextlib.ExitStack, used: Iterable[int]) -> Clai
         raise HeldError(folder.name)
     for number in earlier:
         _lease(folder, number).unlink(missing_ok=True)
-    remove_temporary(folder)
     return claim
 
 

@@ -37,7 +37,7 @@ import tomli_w
 
 from dsresearch.claim import Claim, claimed, held
 from dsresearch.design import InputError, Protocol, Recipe
-from dsresearch.schema import WriteError, write_atomic
+from dsresearch.schema import TEMPORARY, WriteError, remove_temporary, write_atomic
 from dsresearch.studies import Cell, Plan
 
 
@@ -77,7 +77,12 @@ class CellFolder:
         return held(self.path)
 
     def begin(self, environment: Mapping[str, Any]) -> None:
-        """Start or go on: what an earlier attempt kept in another environment goes, for a trial would mix its bits."""
+        """Start or go on: what an earlier attempt kept in another environment goes, for a trial would mix its bits.
+
+        What killed attempts left half-written goes too. (cell.json is the launchers' to write, and may be so now.)
+        """
+        for pattern in (".[!c]*", "*/**/.*"):
+            remove_temporary(self.path, pattern)
         found = _read_json(self.path / "environment.json")
         if isinstance(found, dict) and found != dict(environment):
             differ = ", ".join(
@@ -198,9 +203,10 @@ class Store:
         return CellFolder(self.root / "cells" / (cell if isinstance(cell, str) else cell.id))
 
     def cells(self) -> list[CellFolder]:
-        """Every cell that was ever planned here."""
+        """Every cell that was ever planned here; a folder without cell.json is one that a kill left unplanned."""
         folder = self.root / "cells"
-        return [CellFolder(path) for path in sorted(folder.iterdir())] if folder.is_dir() else []
+        paths = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [CellFolder(path) for path in paths if (path / "cell.json").exists()]
 
     def protocol(self) -> dict[str, Any]:
         """The content of protocol.toml. Raises InputError where this is no study's folder."""
@@ -216,9 +222,12 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise InputError(f"--out={self.root} is a file, allowed: a new folder or a study's")
         if not self.protocol_file.exists():
-            if self.root.is_dir() and any(self.root.iterdir()):
+            found = list(self.root.iterdir()) if self.root.is_dir() else []
+            others = [path for path in found if not path.name.endswith(TEMPORARY)]  # those a kill, or a rival, left
+            if others and not self.protocol_file.exists():  # asked again: a rival may just have written it
                 raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
-            return
+            if not others:
+                return
         if (self.root / "trials.csv").exists() and not ((self.root / "cells").exists() or self.cells_file.exists()):
             raise InputError(f"--out={self.root} holds rows without cells.json, allowed: a new folder or a study's")
         mine, stored = _settled(plan.document()), _settled(self.protocol())
@@ -236,7 +245,9 @@ class Store:
         """One name, two cells: their rows could not be told apart."""
         here = {}
         for folder in self.cells():
-            config = folder.config()
+            config = _read_json(folder.path / "cell.json")
+            if not isinstance(config, dict):
+                continue  # damaged: `describe` writes it again
             here[config["arm"], config["control"], config["match"], config.get("first", 0)] = folder.id
         for cell in plan.asked:
             other = here.get((cell.arm, cell.control, cell.match, cell.first), cell.id)
@@ -263,7 +274,7 @@ class Store:
         """Write what a cell is, once."""
         folder = self.cell(cell)
         _make(folder.path)
-        if not (folder.path / "cell.json").exists():
+        if not isinstance(_read_json(folder.path / "cell.json"), dict):
             write_json(folder.path / "cell.json", configuration(cell, plan))
 
 

@@ -22,6 +22,7 @@ from dsresearch.schema.columns import (
 )
 from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import (
+    TEMPORARY,
     WriteError,
     natural,
     place,
@@ -45,6 +46,7 @@ __all__ = [
     "RUN_COLUMNS",
     "SCHEMA_VERSION",
     "STATUSES",
+    "TEMPORARY",
     "TRIAL_COLUMNS",
     "Column",
     "WriteError",

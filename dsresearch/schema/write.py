@@ -102,7 +102,7 @@ def sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def remove_temporary(folder: Path, pattern: str = ".*", age: float = 0.0) -> None:
+def remove_temporary(folder: Path, pattern: str, age: float = 0.0) -> None:
     """Remove what killed writers left in a folder; files younger than `age` in seconds may be a live writer's."""
     for path in folder.glob(pattern + TEMPORARY):
         with contextlib.suppress(OSError):

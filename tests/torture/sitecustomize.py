@@ -2,7 +2,7 @@
 
 Its functions are wrapped, once their module is imported, in words to the socket that TORTURE_SOCKET names. Else the
 product is changed in two places: a checkpoint is written after every epoch, so that there are enough of them, and the
-report draws no figures, which would take most of the time.
+report draws no figures and no page, which would take most of the time.
 """
 
 import contextlib
@@ -93,7 +93,7 @@ def in_report(module):
         say("begin", "report")
         return made
 
-    module.files, module.figures = begun, lambda analysis: []
+    module.files, module.figures, module.page = begun, lambda analysis: [], lambda *parts: ""
 
 
 HOOKS = {

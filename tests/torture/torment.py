@@ -23,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -45,19 +46,23 @@ class Torment:
 
     Attributes:
         command: of `dsresearch`, without --out.
-        scratch: where the studies lie.
+        scratch: where its studies lie.
         draw: what is random.
+        home: where the undisturbed study and the compiled programs lie, for several of these side by side.
         reported: whether `dsresearch report` is tormented too.
     """
 
     command: tuple[str, ...]
     scratch: Path
     draw: random.Random
+    home: Path
     reported: bool = True
     kills: list[dict[str, Any]] = field(default_factory=list)
     spans: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds of each phase, seen
 
     def __post_init__(self) -> None:
+        self.scratch.mkdir(exist_ok=True)
+        (self.scratch / "line").unlink(missing_ok=True)
         self.line = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.line.bind(str(self.scratch / "line"))
         self.begun: dict[int, tuple[str, float]] = {}  # process -> its phase, since when
@@ -66,9 +71,10 @@ class Torment:
 
     def straight(self) -> Path:
         """A study that is left alone, with its report."""
-        folder = self.scratch / "straight" / "study"
+        folder = self.home / "straight" / "study"
         for words in self._words(folder):
-            self._ended(self._start(words, compiled=True))
+            code = self._ended(self._start(words, compiled=True))
+            assert code == 0, f"{words} ended with {code}"
         return folder
 
     def _ended(self, process: "subprocess.Popen[bytes]") -> int:
@@ -83,7 +89,7 @@ class Torment:
 
     def _start(self, words: list[str], compiled: bool) -> "subprocess.Popen[bytes]":
         """A command in a session of its own; where nothing of compilation is tried, programs come from a cache."""
-        cache = {"JAX_COMPILATION_CACHE_DIR": str(self.scratch / "compiled")} if compiled else {}
+        cache = {"JAX_COMPILATION_CACHE_DIR": str(self.home / "compiled")} if compiled else {}
         fast = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         told = {"PYTHONPATH": f"{HERE}:{ROOT}", "TORTURE_SOCKET": str(self.scratch / "line")}
         return subprocess.Popen(
@@ -101,25 +107,25 @@ class Torment:
         for words in self._words(folder):
             phases = [phase for phase in due if (phase == "report") == (words[0] == "report")]
             while True:
-                aim = phases.pop(0) if phases else None
+                aim, killed = phases.pop(0) if phases else None, False
                 process = self._start(words, compiled=aim != "compile")
                 if aim is not None:
-                    victim = (
-                        "all" if aim == "report" else self.draw.choice(("launcher",) if aim == "export" else VICTIMS)
-                    )
-                    if not self._kill(process, folder, aim, victim):
-                        phases.insert(0, aim)
+                    victims = {"report": ("all",), "export": ("all", "launcher")}.get(aim, VICTIMS)
+                    killed = self._kill(process, folder, aim, self.draw.choice(victims))
+                    phases[:0] = [] if killed else [aim]
                 code = self._ended(process)
                 self._nobody_left(folder)
                 if code == 0:
                     break
-                assert code in (1, -signal.SIGKILL), f"{words} ended with {code}"
+                assert killed, f"{words} ended with {code} and was not killed"
 
     def _prepare(self, folder: Path) -> None:
         """The proof of exactness, which takes longest and is written once, is taken over from the undisturbed study."""
         folder.mkdir(parents=True)
-        for name in ("protocol.toml", "exactness.json"):
-            shutil.copy(self.scratch / "straight" / "study" / name, folder)
+        straight = self.home / "straight" / "study"
+        if (straight / "exactness.json").exists():
+            for name in ("protocol.toml", "exactness.json"):
+                shutil.copy(straight / name, folder)
 
     def _kill(self, process: "subprocess.Popen[bytes]", folder: Path, aim: str, victim: str) -> bool:
         """Kill at a random moment of a phase; False where the command ended before there was one."""
@@ -152,7 +158,7 @@ class Torment:
         if victim == "launcher":
             process.wait()
             kill["orphans_gone_s"] = round(self._nobody_left(folder), 2)
-        self.kills.append(kill | {"study": folder.parent.name, "left": _litter(folder)})
+        self.kills.append(kill | {"study": str(folder.relative_to(self.home).parent), "left": _litter(folder)})
         return True
 
     def _hear(self, seconds: float) -> tuple[str, str, int] | None:
@@ -172,7 +178,7 @@ class Torment:
         """Seconds until no process works on the study any more."""
         began = time.monotonic()
         while working(folder):
-            assert time.monotonic() - began < 120, f"an orphan works on {folder}"
+            assert time.monotonic() - began < 300, f"an orphan works on {folder}"
             time.sleep(0.05)
         return time.monotonic() - began
 
@@ -236,51 +242,97 @@ def due_phases(kills: list[dict[str, Any]], wanted: int, each: int, phases: tupl
     return lacking or (list(phases) if len(kills) < wanted else [])
 
 
+@dataclass
+class Log:
+    """The events of all torments, kept as they come."""
+
+    path: Path | None
+    events: list[dict[str, Any]] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def tell(self, event: dict[str, Any]) -> None:
+        with self.lock:
+            self.events.append(event)
+            print(json.dumps(event), flush=True)
+            if self.path is not None:
+                self.path.write_text("".join(json.dumps(event) + "\n" for event in self.events))
+
+    def of(self, name: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if name in event]
+
+
+def torments(torment: Torment, log: Log, wanted: int, each: int) -> None:
+    """Torment one study after another until all together have had kills enough."""
+    for number in range(1, 1000):
+        due = due_phases(log.of("aim"), wanted, each, PHASES)
+        if not due:
+            return
+        folder, told = torment.scratch / f"killed{number}" / "study", len(torment.kills)
+        torment.through(folder, due)
+        for kill in torment.kills[told:]:
+            log.tell(kill)
+        tables = len(list(folder.glob("tables/*")))
+        differ = differing(folder, torment.home / "straight" / "study")
+        log.tell({"study": str(folder.relative_to(torment.home).parent), "tables": tables, "differing": differ})
+        shutil.rmtree(folder.parent)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--each", type=int, default=5, help="kills that must have hit each phase")
+    parser.add_argument("--side-by-side", type=int, default=2, help="studies that are tormented at once")
     parser.add_argument("--starters", type=int, default=8)
     parser.add_argument("--times", type=int, default=3, help="how often they start at once")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--log", type=Path, help="where the raw log goes, a line of JSON an event")
+    parser.add_argument("--scratch", type=Path, help="where the studies lie; an undisturbed one that is there is taken")
     words = parser.parse_args()
     command = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--setup", "hybrid", "recipe.epochs=8")
-    scratch = Path(tempfile.mkdtemp(prefix="torture-"))
-    events: list[dict[str, Any]] = []
-
-    def tell(event: dict[str, Any]) -> None:
-        events.append(event)
-        print(json.dumps(event), flush=True)
-        if words.log is not None:
-            words.log.write_text("".join(json.dumps(event) + "\n" for event in events))
-
-    torment = Torment(command, scratch, random.Random(words.seed))
-    tell({"command": " ".join(command), "kills": words.kills, "each": words.each, "seed": words.seed})
-    straight, good, told = torment.straight(), True, 0
-    for number in range(1, 1000):
-        due = due_phases(torment.kills, words.kills, words.each, PHASES)
-        if not due:
-            break
-        folder = scratch / f"killed{number}" / "study"
-        torment.through(folder, due)
-        for kill in torment.kills[told:]:
-            tell(kill)
-        told, differ = len(torment.kills), differing(folder, straight)
-        good &= not differ
-        tell({"study": folder.parent.name, "differing": differ, "files": len(list(folder.glob("tables/*"))) + 5})
-        shutil.rmtree(folder.parent)
+    home, log = words.scratch or Path(tempfile.mkdtemp(prefix="torture-")), Log(words.log)
+    log.tell({"command": " ".join(command), "kills": words.kills, "each": words.each, "seed": words.seed})
+    crowd = [
+        Torment(command, home / str(number), random.Random(100 * words.seed + number), home)
+        for number in range(words.side_by_side)
+    ]
+    straight = crowd[0].straight()
+    threads = [
+        threading.Thread(target=torments, args=(torment, log, words.kills, words.each), daemon=True)
+        for torment in crowd
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     for number in range(1, words.times + 1):
-        folder = scratch / f"together{number}" / "study"
-        found = torment.together(folder, words.starters) | {"differing": differing(folder, straight)}
-        good &= found["once_each"] and not found["differing"] and set(found["exit_statuses"]) == {0}
-        tell({"study": folder.parent.name, **found})
-    hit, victims = (dict(Counter(kill[name] for kill in torment.kills)) for name in ("hit", "victim"))
-    gone = [kill["orphans_gone_s"] for kill in torment.kills if "orphans_gone_s" in kill]
-    tell({"kills": len(torment.kills), "hit": hit, "victims": victims, "orphans_gone_s_max": max(gone, default=None),
-          "same_to_the_byte": good})  # fmt: skip
-    shutil.rmtree(scratch)
+        folder = home / f"together{number}" / "study"
+        found = crowd[0].together(folder, words.starters)
+        log.tell({"study": folder.parent.name, **found, "differing": differing(folder, straight)})
+    good = _summary(log, words.kills, words.each)
+    if words.scratch is None:
+        shutil.rmtree(home)
     return 0 if good else 1
+
+
+def _summary(log: Log, wanted: int, each: int) -> bool:
+    """The last line of the log; whether all is as promised."""
+    kills, together = log.of("aim"), log.of("starters")
+    same = not any(event["differing"] for event in log.of("differing"))
+    once = all(event["once_each"] and set(event["exit_statuses"]) == {0} for event in together)
+    gone = [kill["orphans_gone_s"] for kill in log.of("orphans_gone_s")]
+    enough = not due_phases(kills, wanted, each, PHASES)
+    log.tell(
+        {
+            "kills": len(kills),
+            "hit": dict(Counter(kill["hit"] for kill in kills)),
+            "victims": dict(Counter(kill["victim"] for kill in kills)),
+            "orphans_gone_s_max": max(gone, default=None),
+            "studies": len(log.of("tables")),
+            "same_to_the_byte": same,
+            "each_cell_once": once,
+        }
+    )
+    return same and once and enough
 
 
 if __name__ == "__main__":
