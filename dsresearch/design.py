@@ -301,6 +301,8 @@ class Protocol:
             is many short cells, and its first trials are whole pairs before the next ones begin.
         trial_batch: trials trained in one program; 1 trains them one after another (`exec_mode` sequential).
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
+        devices: devices that share a cell (`exec_mode` sharded): the trials of a program, or, where it has one, every
+            batch. CPU devices share the threads; those that share a batch are processes.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """
@@ -315,6 +317,7 @@ class Protocol:
     margin: float = 0.25
     alpha: float = 0.05
     trials_per_cell: int = 0
+    devices: int = 1
 
     def __post_init__(self) -> None:
         _whole("protocol.seed", self.seed, 0, 2**32 - 1)
@@ -324,6 +327,7 @@ class Protocol:
         _whole("protocol.test_pictures", self.test_pictures, 0, 10**8)
         _whole("protocol.trial_batch", self.trial_batch, 1, 1024)
         _whole("protocol.threads", self.threads, 1, 1024)
+        _whole("protocol.devices", self.devices, 1, 1024)
         _number("protocol.margin", self.margin, 1e-6, 100.0)
         _number("protocol.alpha", self.alpha, 1e-6, 0.5)
         _whole("protocol.trials_per_cell", self.trials_per_cell, 0, self.trials)
@@ -332,6 +336,12 @@ class Protocol:
                 raise InputError(
                     f"protocol.{field}={getattr(self, field)} is not allowed: it does not divide the {total} trials"
                     + (" of a cell" if total != self.trials else "")
+                )
+
+        for what, number in (("threads", self.threads), ("trials of a program", self.trial_batch)):
+            if number % self.devices and (what == "threads" or number > 1):
+                raise InputError(
+                    f"protocol.devices={self.devices} is not allowed: it does not divide the {number} {what}"
                 )
 
     @property
@@ -346,8 +356,9 @@ class Protocol:
 
     @property
     def exec_mode(self) -> str:
-        """`sequential` (one trial a program) or `vmap`; the two are never mixed within a pair."""
-        return "sequential" if self.trial_batch == 1 else "vmap"
+        """`sequential` (one trial a program), `vmap` or `sharded`; they are never mixed within a pair."""
+        alone = "sequential" if self.trial_batch == 1 else "vmap"
+        return alone if self.devices == 1 else "sharded"
 
 
 # --- identity ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ import pandas as pd
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 
-from dsresearch import data, programs, runtime
+from dsresearch import data, programs, ranks, runtime
 from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.claim import Claim, HeldError
 from dsresearch.design import InputError, Protocol, Recipe, nearest, one_of
@@ -68,7 +68,11 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
     def train(_run: Run, _config: dict[str, Any]) -> str:
         cell = cell_of(study, _config)
         with tempfile.TemporaryDirectory() as temporary:
-            results, info = _train(cell, folder or Path(temporary), _run, between_epochs)
+            where = folder or Path(temporary)
+            count = ranks.processes(cell.protocol)
+            with ranks.company("dsresearch.share", count, cell.protocol.threads, cell.protocol.devices) as company:
+                company.tell({"study": study, "config": _config, "folder": str(where)})
+                results, info = _train(cell, where, _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))
         _run.info.update(info)
         wrong, tested = (sum(result.row[key] for result in results) for key in ("test_wrong", "n_test"))
@@ -219,8 +223,7 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim:
 
 def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None]) -> tuple[list[Any], dict[str, Any]]:
     """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
-    runtime.prepare(cell.protocol.threads)
-    from dsresearch.trials import Training  # here and not above: what jax reads of the environment has just been set
+    from dsresearch.trials import Training  # here and not above: what jax reads of the environment has been set
 
     count = programs.counted()
     constants = _constants(cell)
@@ -299,7 +302,7 @@ def _constants(cell: Cell) -> dict[str, Any]:
         **cell.columns,
         "error_msg": "",
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
-        "device_count": 1,
+        "device_count": cell.protocol.devices,
         "matmul_precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", ""),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax": jax.__version__,

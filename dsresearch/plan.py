@@ -174,7 +174,9 @@ def _cell(draft: Plan, arm: Arm, base: Base) -> Cell:
     part = "network" if is_published(arm.point) else "design"
     design = design_of(arm.point, draft.pictures, {**base[part], **base.get(arm.point, {}), **arm.design})
     recipe = replace("recipe", draft.recipe, arm.recipe)
-    data = draft.pictures
+    data, devices = draft.pictures, draft.protocol.devices
+    if draft.protocol.trial_batch == 1 and recipe.batch % devices:
+        raise InputError(f"recipe.batch={recipe.batch} is not allowed: {devices} devices share a batch equally")
     return Cell(arm.name, arm.point, arm.role, "", "width", design, recipe, draft.protocol, data.name, data.fingerprint)
 
 

@@ -14,9 +14,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh
 
+from dsresearch import sharding
 from dsresearch.design import Recipe
 from dsresearch.modules import draw
+from dsresearch.operators import shards
 from dsresearch.optimiser import Schedule, cross_entropy, polyak, rmsprop, sgd, staircase
 
 Array = jax.Array
@@ -27,10 +30,10 @@ EVALUATION_BATCH = 500  # pictures; a whole number of them in 10,000, 6,000 and 
 
 
 class Pictures(NamedTuple):
-    """A data set on the device: images uint8 [n, H, W, C] and labels int32 [n]."""
+    """A data set on the device, or on its way there: images uint8 [n, H, W, C] and labels int32 [n]."""
 
-    images: Array
-    labels: Array
+    images: Any
+    labels: Any
 
 
 class Trial(NamedTuple):
@@ -86,6 +89,7 @@ class Program:
         n_train: training pictures of a trial.
         augmentation: `none` or `crop_flip`.
         trial_batch: trials side by side on a leading axis of state, trial and rows; 1 means no such axis.
+        devices: how many share the program: its trials, or, of one trial, every batch.
     """
 
     network: nn.Module
@@ -93,6 +97,7 @@ class Program:
     n_train: int
     augmentation: str
     trial_batch: int = 1
+    devices: int = 1
 
     @property
     def steps_an_epoch(self) -> int:
@@ -139,13 +144,14 @@ class Program:
             return cross_entropy(logits, labels, self.recipe.smoothing).mean(), (logits, updated["stats"])
 
         (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        loss, gradient = shards.mean((loss, gradient))
         before = state.optimiser[0] if self.recipe.polyak else state.optimiser
         updates, optimiser = self.optimiser.update(gradient, before, state.params)
         params = optax.apply_updates(state.params, updates)
         wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
         if self.recipe.polyak:
             optimiser = optimiser, polyak(state.optimiser[1], (params, stats), state.step + 1, self.recipe.polyak)
-        return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.tree.norm(gradient))
+        return State(params, stats, optimiser, state.step + 1), (loss, shards.total(wrong), optax.tree.norm(gradient))
 
     def batches(self, epoch: Array, trial: Trial) -> Array:
         """Indices of the pictures of an epoch's steps, [steps, batch], in this epoch's order."""
@@ -172,6 +178,7 @@ class Program:
 
         def one(state: State, batch: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
             step, indices = batch
+            indices = shards.own(indices)
             return self.taught(state, trial, epoch, step, pictures.images[indices], pictures.labels[indices])
 
         state, (loss, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))
@@ -213,11 +220,11 @@ class Program:
 
     def _over(self, indices: Array, pictures: Pictures, one: Callable[[Array, Array], Any]) -> Any:
         """Apply `one` to batches of pictures; the last batch is filled up with picture 0 and the filling cut off."""
-        n = indices.shape[0]
-        batch = min(n, EVALUATION_BATCH)
-        filled = jnp.pad(indices, (0, -n % batch)).reshape(-1, batch)
+        n, devices = indices.shape[0], shards.shares()
+        batch = min(-(-n // devices), EVALUATION_BATCH)
+        filled = shards.own(jnp.pad(indices, (0, -n % (batch * devices))).reshape(-1, batch))
         out = jax.lax.map(lambda chosen: one(pictures.images[chosen], pictures.labels[chosen]), filled)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], out)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], shards.joined(out))
 
     def _scaled(self, images: Array) -> Array:
         """uint8 to about [-2, 2] by one fixed map: BatchNorm behind the stem takes out what a data set's own would."""
@@ -245,7 +252,25 @@ class Program:
         return jax.jit(partial(draw, self.network), static_argnums=1)
 
     def _side_by_side(self, one: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        return one if self.trial_batch == 1 else jax.vmap(one, axes)
+        many = one if self.trial_batch == 1 else jax.vmap(one, axes)
+        return many if self.devices == 1 else sharding.spread(many, self.mesh, axes)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The devices that share the program."""
+        return sharding.mesh_of(self.devices, sharding.axis_of(self.trial_batch))
+
+    def placed(self, tree: Tree) -> Tree:
+        """What is the trials' own (state, trial) where the program wants it."""
+        return tree if self.devices == 1 else sharding.placed(tree, self.mesh, by_trial=self.trial_batch > 1)
+
+    def everywhere(self, tree: Tree) -> Tree:
+        """What every trial reads, on every device."""
+        return jax.tree.map(jnp.asarray, tree) if self.devices == 1 else sharding.placed(tree, self.mesh)
+
+    def at_home(self, tree: Tree) -> Tree:
+        """What devices share as arrays of this process; as it is where one device has it all."""
+        return tree if self.devices == 1 else jax.device_get(tree)
 
     def fold(self, state: State, trial: Trial, pictures: Pictures, epochs: range) -> Iterator[tuple[int, State, Row]]:
         """Run the epochs of a range (counted from 0) one by one; stopping and going on gives the same bits."""
@@ -288,8 +313,9 @@ def crop_flip(key: Array, images: Array, margin: int = 4) -> Array:
     """Shift each picture by up to `margin` pixels over black, and mirror half of them: the usual CIFAR augmentation."""
     n, height, width, channels = images.shape
     shift_key, flip_key = jax.random.split(key)
-    offsets = jax.random.randint(shift_key, (n, 2), 0, 2 * margin + 1)
-    flips = jax.random.bernoulli(flip_key, shape=(n,))
+    batch = n * shards.shares()
+    offsets = shards.own(jax.random.randint(shift_key, (batch, 2), 0, 2 * margin + 1))
+    flips = shards.own(jax.random.bernoulli(flip_key, shape=(batch,)))
     padded = jnp.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
 
     def one(image: Array, offset: Array, flip: Array) -> Array:

@@ -199,6 +199,7 @@ class Training:
             n_train=len(train),
             augmentation=self.source.augmentation if augment == "dataset" else augment,
             trial_batch=self.cell.protocol.trial_batch,
+            devices=self.cell.protocol.devices,
         )
 
     @property
@@ -208,10 +209,10 @@ class Training:
 
     @cached_property
     def pictures(self) -> Pictures:
-        """The data set on the device, as large as the network wants it."""
+        """The data set on the device, or on all that share the program, as large as the network wants it."""
         design, images = self.cell.design, self.source.images
         own = images if isinstance(design, Design) else enlarged(images, design.image)
-        return Pictures(jnp.asarray(own), jnp.asarray(self.source.labels))
+        return self.program.everywhere(Pictures(own, self.source.labels))
 
     @property
     def total(self) -> int:
@@ -232,22 +233,22 @@ class Training:
     def keep(self) -> None:
         """Write a checkpoint of the block in training."""
         if self._block is not None:
-            state = {"state": self._block.state, "curve": self._block.curve}
+            state = {"state": self.program.at_home(self._block.state), "curve": self._block.curve}
             self.checkpoints.save(self._block.number, self._block.done, state)
 
     def _train(self, number: int, trials: range) -> Iterator[Epoch]:
         starts = [self.start(trial) for trial in trials]
         side_by_side = stacked if self.program.trial_batch > 1 else (lambda trees: trees[0])
-        trial, state = side_by_side(starts)
+        trial, state = self.program.placed(side_by_side(starts))
         initial = [tree_sha256(start.params) for _, start in starts]
         epochs = self.cell.recipe.epochs
         shape = (epochs,) if self.program.trial_batch == 1 else (epochs, len(trials))
         curve = Row(*(np.zeros(shape, np.int32 if name in _COUNTS else np.float32) for name in Row._fields))
-        begun = self.checkpoints.newest(number, {"state": state, "curve": curve})
+        begun = self.checkpoints.newest(number, {"state": self.program.at_home(state), "curve": curve})
         done = 0
         if begun is not None:
             done, kept = begun
-            state, curve = kept["state"], Row(*(np.array(values) for values in kept["curve"]))
+            state, curve = self.program.placed(kept["state"]), Row(*(np.array(values) for values in kept["curve"]))
             self.resumed_from += done * len(trials)
         for epoch, now, row in self.program.fold(state, trial, self.pictures, range(done, epochs)):
             state = now
@@ -271,6 +272,7 @@ class Training:
         """What is recorded of each trial of a finished block; kept at once: the next block may be interrupted."""
         predictions = self.program.run_predict(state, trial.test, self.pictures)
         train_wrong, _ = self.program.run_score(state, trial.train, self.pictures)
+        trial, state, predictions, train_wrong = self.program.at_home((trial, state, predictions, train_wrong))
         results = []
         for place, number in enumerate(trials):
             alone = self.program.trial_batch == 1
@@ -281,7 +283,8 @@ class Training:
             own_curve = {name: values if alone else values[:, place] for name, values in curve._asdict().items()}
             model = _Model(own(trial), own(state), own(predictions), int(own(train_wrong)), initial[place])
             result = self._result(number, model, own_curve)
-            result.save(self._kept(number))
+            if jax.process_index() == 0:  # of the processes that share a cell, one writes
+                result.save(self._kept(number))
             results.append(result)
         return results
 

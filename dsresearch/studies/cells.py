@@ -184,10 +184,16 @@ class Plan:
                 "image": list(self.pictures.images.shape[1:]),
                 "classes": len(self.pictures.classes),
             },
-            "protocol": dataclasses.asdict(self.protocol) | {"exec_mode": self.protocol.exec_mode},
+            "protocol": _settings(self.protocol),
             "recipe": dataclasses.asdict(self.recipe),
             "cells": [_entry(cell) for cell in self.cells],
         }
+
+
+def _settings(protocol: Protocol) -> dict[str, Any]:
+    """The protocol's fields; `devices`, which came later, where it is not the default: older files are this one's."""
+    values = dataclasses.asdict(protocol) | {"exec_mode": protocol.exec_mode}
+    return values if protocol.devices > 1 else {name: value for name, value in values.items() if name != "devices"}
 
 
 def _entry(cell: Cell) -> dict[str, Any]:
