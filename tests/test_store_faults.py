@@ -19,8 +19,8 @@ from dsresearch.schema import write_atomic
 from dsresearch.store import CellFolder, Store, write_json
 
 ROOT = Path(__file__).parents[1]
-SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials", "1")
-LONG = (*SMALL, "recipe.epochs=2000")
+BASELINE = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials")
+SMALL, LONG = (*BASELINE, "1"), (*BASELINE, "900")
 
 
 LIMITED = """
@@ -157,8 +157,7 @@ def test_a_full_disk_ends_a_study_in_one_line(tmp_path: Path) -> None:
         if not _mounted(disk, f"size={size}"):
             pytest.skip("no right to mount")
         try:
-            words = (*SMALL, "protocol.trials=40", "--out", str(disk / "study"))
-            one_line_and_exit_2(start(*(word for word in words if word not in ("--trials", "1"))), "No space left")
+            one_line_and_exit_2(start(*LONG, "--out", str(disk / "study")), "No space left")
             whole(disk)
         finally:
             subprocess.run(["umount", "-l", str(disk)], check=False)

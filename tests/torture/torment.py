@@ -288,7 +288,8 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="where the raw log goes, a line of JSON an event")
     parser.add_argument("--scratch", type=Path, help="where the studies lie; an undisturbed one that is there is taken")
     words = parser.parse_args()
-    command = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--setup", "hybrid", "recipe.epochs=8")
+    arms = ("--setup", "separable", "--setup", "hybrid")
+    command = ("run", "hybrid", "--profile", "smoke", *arms, "recipe.epochs=8", "--workers", "1")
     home, log = words.scratch or Path(tempfile.mkdtemp(prefix="torture-")), Log(words.log)
     log.tell({"command": " ".join(command), "kills": words.kills, "each": words.each, "seed": words.seed})
     crowd = [
