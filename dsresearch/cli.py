@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dsresearch import __version__
-from dsresearch.design import SETUPS, InputError
+from dsresearch.design import SETUPS, InputError, one_of
 from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
 from dsresearch.settings import describe, parse_settings, read_grid
 
@@ -121,6 +121,8 @@ def _build() -> argparse.ArgumentParser:
     )
     run.add_argument("--grid", type=Path, metavar="FILE", help="a grid of your own, as TOML")
     run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
+    run.add_argument("--launcher", default="local", help="local (default), or ray: the cluster at RAY_ADDRESS")
+    run.add_argument("--resources", default="", metavar="NAME=N,...", help="of a cell on Ray, such as GPU=1")
     run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
 
     status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
@@ -232,6 +234,9 @@ def _run(words: argparse.Namespace) -> int:
         choices = {**choices, "protocol.trials": [words.trials]}
     if words.workers is not None and words.workers < 1:
         raise InputError(f"--workers={words.workers} is not allowed: a whole number from 1")
+    one_of("--launcher", words.launcher, ("local", "ray"))
+    if words.resources and words.launcher != "ray":
+        raise InputError(f"--resources={words.resources} is not allowed: with --launcher ray alone")
     request = Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
     decided = plan(request, data.load(words.data))
     store = Store(words.out or Path("runs") / decided.study_id)
@@ -241,7 +246,13 @@ def _run(words: argparse.Namespace) -> int:
     if words.dry_run:
         print("\n".join(describe(decided, store, workers)))
         return DONE
-    return Launcher(decided, store, workers).run()
+    if words.launcher == "local":
+        return Launcher(decided, store, workers).run()
+    try:
+        from dsresearch import launch_ray
+    except ImportError:
+        raise InputError("--launcher=ray is not allowed: Ray is not installed (the extra `ray`)") from None
+    return launch_ray.run(decided, store, words.workers, words.resources)
 
 
 def _status(words: argparse.Namespace) -> int:

@@ -10,9 +10,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 from dsresearch import runtime
 from dsresearch.design import InputError
@@ -33,20 +34,44 @@ def default_workers(threads: int) -> int:
     return max(1, (os.cpu_count() or 1) // threads)
 
 
+class Process(Protocol):
+    """A process that was started here or elsewhere; of `subprocess.Popen` what a launcher uses."""
+
+    @property
+    def returncode(self) -> int | Any: ...  # None before the end, which `poll` and `wait` find
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def terminate(self) -> None: ...
+
+
+def start_here(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """`dsresearch WORDS` as a process on this machine; what it prints goes behind what the file holds."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dsresearch", *words],
+            env={**environment, runtime.PARENT: str(os.getpid())},
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+        )
+
+
 @dataclass
 class Launcher:
-    """Runs the cells that a plan asks for and that a store lacks, in processes on this machine.
+    """Runs the cells that a plan asks for and that a store lacks, a process each.
 
     Attributes:
         workers: cells at once.
         out: where progress is told.
+        start: starts a process, on this machine or elsewhere, from its words, environment and log.
     """
 
     plan: Plan
     store: Store
     workers: int
     out: TextIO = field(default_factory=lambda: sys.stderr)
-    _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
+    start: Callable[[Sequence[str], Mapping[str, str], Path], Process] = start_here
+    _running: "dict[Process, Cell]" = field(default_factory=dict)
     _stopping: bool = False
     _log_starts: dict[str, int] = field(default_factory=dict)  # where in its log a process's own words begin
     _export_after: float = 0.0
@@ -111,7 +136,7 @@ class Launcher:
             time.sleep(POLL_SECONDS)
         return DONE
 
-    def _to_its_end(self, process: "subprocess.Popen[bytes]") -> int:
+    def _to_its_end(self, process: Process) -> int:
         while process.poll() is None:
             if self._stopping:
                 process.terminate()
@@ -211,23 +236,15 @@ class Launcher:
         """Whether a running cell has not trained its first epochs yet."""
         return not self.store.cell(cell).progress()
 
-    def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
+    def _start(self, kind: str, *words: str) -> Process:
         """A process of its own, with what must be set before jax starts; what it prints goes to a file."""
         name = words[-1] if kind == "cell" else kind
         path = self.store.log(name)
         try:
-            log = path.open("ab")
+            self._log_starts[name] = path.stat().st_size if path.exists() else 0
+            return self.start(["worker", kind, *words], runtime.environment(self.plan.protocol.threads), path)
         except OSError as error:
             raise WriteError(path, error.strerror or str(error)) from None
-        with log:
-            self._log_starts[name] = log.tell()
-            return subprocess.Popen(
-                [sys.executable, "-m", "dsresearch", "worker", kind, *words],
-                env=runtime.environment(self.plan.protocol.threads) | {runtime.PARENT: str(os.getpid())},
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
 
     def _export(self) -> None:
         """Write the study's tables; a launcher beside this one that had seen less does not write over them."""

@@ -11,6 +11,7 @@ No jax here before `join`, because a rank's threads are set before jax is import
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -49,16 +50,25 @@ def company(module: str, count: int, threads: int, devices: int = 1) -> Iterator
         yield Company()
         return
     address = f"127.0.0.1:{_free_port()}"
-    command = [sys.executable, "-m", module]
-    others = [
-        subprocess.Popen([*command, str(rank), str(count), address], stdin=subprocess.PIPE, stdout=sys.stderr)
-        for rank in range(1, count)
-    ]
+    others = [_start(module, rank, count, address) for rank in range(1, count)]
     try:
         join(0, count, address)
         yield Company(others)
     finally:
         _end(others)
+
+
+def follow(rank: int, count: int, address: str) -> None:
+    """Make this process one of the others: it ends when rank 0 does, and not before.
+
+    A signal that asks for a stop may reach every process of a cell (a terminal, a cluster's queue sends it so); rank 0
+    answers it at the end of an epoch, and needs the others until then.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    runtime.die_with_parent(signal.SIGKILL)
+    runtime.keep_heap()
+    join(rank, count, address)
 
 
 def join(rank: int, count: int, address: str) -> None:
@@ -78,6 +88,15 @@ def processes(protocol: Protocol) -> int:
     """Processes of a cell: as many as its devices where they share batches and there is no accelerator."""
     shared = protocol.devices > 1 and protocol.trial_batch == 1
     return protocol.devices if shared and _backend() == "cpu" else 1
+
+
+def _start(module: str, rank: int, count: int, address: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-m", module, str(rank), str(count), address],
+        env={**os.environ, runtime.PARENT: str(os.getpid())},
+        stdin=subprocess.PIPE,
+        stdout=sys.stderr,
+    )
 
 
 def _backend() -> str:

@@ -69,14 +69,14 @@ def keep_heap() -> bool:
 PARENT = "DSRESEARCH_PARENT"  # in a worker's environment: the process that started it
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends (Linux): no orphan trains on.
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send a signal to this process when its parent ends (Linux): no orphan trains on.
 
     A parent that ended before this was asked for is found out by its number. Elsewhere `orphaned` is asked instead.
     """
     if sys.platform == "linux":
         set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(set_death_signal, by)
     if orphaned():
         sys.exit(STOPPED)
 

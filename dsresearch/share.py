@@ -8,14 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from dsresearch import data, ranks, runtime
+from dsresearch import data, ranks
 
 
 def main(rank: int, count: int, address: str) -> None:
     """Train until the cell is done, in step with rank 0."""
-    runtime.die_with_parent()
-    runtime.keep_heap()
-    ranks.join(rank, count, address)
+    ranks.follow(rank, count, address)
     task = json.loads(sys.stdin.readline())
     from dsresearch.ledger import cell_of
     from dsresearch.trials import Training

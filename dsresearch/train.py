@@ -30,7 +30,7 @@ EVALUATION_BATCH = 500  # pictures; a whole number of them in 10,000, 6,000 and 
 
 
 class Pictures(NamedTuple):
-    """A data set on the device, or on its way there: images uint8 [n, H, W, C] and labels int32 [n]."""
+    """A data set, on the device or in numpy: images uint8 [n, H, W, C] and labels int32 [n]."""
 
     images: Any
     labels: Any

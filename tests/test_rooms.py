@@ -55,20 +55,23 @@ HOUSE = {
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
     "optimiser": Room("", "jax optax", "jax optax"),
-    "train": Room("design modules networks optimiser", "jax flax optax numpy", "jax flax optax"),
+    "sharding": Room("design operators", "jax numpy", "jax"),
+    "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
     "studies": Room("design networks cost data recipes"),
     "plan": Room("design data recipes studies"),
     "runtime": Room(),
     "programs": Room("runtime", "jax"),
     "schema": Room("design", "numpy pandas pyarrow"),
-    "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
+    "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
     "store": Room("claim design schema studies", "tomli_w"),
     "export": Room("schema store studies", "pyarrow"),
     "restore": Room("design schema store", "pandas"),
     "progress": Room("design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
+    "launch_ray": Room("design runtime store studies launch", "ray", "ray"),
+    "ranks": Room("design runtime", "jax"),
     "again": Room("design runtime schema store restore"),
     "trials": Room(
         "design data schema studies networks transport train checkpoint",
@@ -80,10 +83,11 @@ HOUSE = {
     "observer": Room("schema", "sacred", "sacred"),
     "attempt": Room("runtime store", "sacred", "sacred"),
     "ledger": Room(
-        "attempt claim design data programs runtime schema store studies plan observer trials",
+        "attempt claim design data programs runtime schema store studies plan observer ranks trials",
         "sacred pandas jax",
         "sacred",
     ),
+    "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design", "numpy scipy"),
     "report": Room(
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
@@ -91,7 +95,7 @@ HOUSE = {
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
     "bench": Room(
-        "__init__ design cost runtime modules networks train",
+        "__init__ design cost runtime ranks modules networks train",
         "jax flax optax numpy pandas matplotlib seaborn torch",
         "jax flax optax matplotlib seaborn torch",
     ),
@@ -102,8 +106,8 @@ HOUSE = {
     ),
     "settings": Room("design"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again "
-        "progress ledger prove exactness statistics report compare divergence paper bench"
+        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
+        "again progress ledger prove exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }
@@ -167,13 +171,17 @@ def test_a_room_knows_only_what_it_may(name: str) -> None:
 
 LOAD = """
 import importlib, pkgutil, sys
-room = importlib.import_module(sys.argv[1])
-for module in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
+
+def load(name):
     try:
-        importlib.import_module(module.name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != "torch":  # an optional extra
+        if error.name not in ("torch", "ray"):  # optional extras
             raise
+
+room = load(sys.argv[1])
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), sys.argv[1] + "."):
+    load(module.name)
 print(*sys.modules)
 """
 

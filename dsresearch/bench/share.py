@@ -6,15 +6,13 @@ It does what it is told, one JSON line at a time: {"case": {...}} makes a case r
 import json
 import sys
 
-from dsresearch import ranks, runtime
+from dsresearch import ranks
 from dsresearch.bench.cases import Case
 
 
 def main(rank: int, count: int, address: str) -> None:
     """Follow rank 0 until it says no more."""
-    runtime.die_with_parent()
-    runtime.keep_heap()
-    ranks.join(rank, count, address)
+    ranks.follow(rank, count, address)
     from dsresearch.bench.ours import Ours
 
     side: Ours | None = None
