@@ -104,8 +104,6 @@ def _row(cell: Cell, decided: Plan, trial: int, wrong: int) -> dict[str, Any]:
         "n_test": n_test,
         "params": cost.params,
         "macs_fwd": cost.macs,
-        "residual": False,
-        "normalise": False,
         "test_wrong": wrong,
         "status": "ok",
         "error_msg": "",

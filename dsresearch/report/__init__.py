@@ -13,11 +13,12 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dsresearch.report import draw_trials, table_facts, table_noise, table_plan
+from dsresearch.report import draw_trials, table_factors, table_facts, table_noise, table_plan
 from dsresearch.report.beside import beside as side_by_side
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.figures import figure_files, figures
+from dsresearch.report.findings import interior
 from dsresearch.report.page import page
 from dsresearch.report.study import read_study
 from dsresearch.report.style import Picture
@@ -33,7 +34,11 @@ _LINE = 100  # characters of a line on the terminal
 
 
 def tables(analysis: Analysis) -> list[Table]:
-    """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells."""
+    """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells.
+
+    T11 and T12 belong to studies that vary the group count or single factors.
+    """
+    further = (table_factors.continuum(analysis), table_factors.factors(analysis))
     return [
         table4(analysis),
         verdict_table(analysis),
@@ -45,6 +50,7 @@ def tables(analysis: Analysis) -> list[Table]:
         table_plan.claims(analysis),
         table_plan.power(analysis),
         table_facts.determinism(analysis),
+        *(table for table in further if table is not None),
     ]
 
 
@@ -79,8 +85,9 @@ def main(
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
     between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
-    the figure. A report in the study's own folder ends with its manifest.json. Returns 1 where a verdict is INVALID,
-    else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
+    the figure, between those of `interior` what the continuum's interior shows. A report in the study's own folder ends
+    with its manifest.json. Returns 1 where a verdict is INVALID, else 0. Raises InputError for a folder or file that is
+    not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
@@ -118,13 +125,21 @@ def _entry(data: bytes) -> dict[str, int | str]:
 
 
 def page_texts(analysis: Analysis, target: Path, into: Path, table: Table) -> dict[str, str]:
-    """What `into` may have between markers, by their name: the table, and the forest plot as a link to its PNG."""
+    """What `into` may have between markers, by their name: what is the study's own.
+
+    The table of Figure 4 and the forest plot, as a link to its PNG; or the table of another study's arms and, where it
+    varies the group count, what the interior of the continuum shows.
+    """
+    shown_table = to_markdown(shortened(table), full=False)
+    if not analysis.readings():
+        told = interior(analysis)
+        return {table.name: shown_table, **({"interior": "\n".join(told)} if told else {})}
     forest = draw_trials.forest(analysis)
     link = Path(os.path.relpath(target / "figures" / f"{forest.name}.png", into.parent)).as_posix()
     alt = re.sub(r"([\[\]<\\])", r"\\\1", one_line(f"{forest.title}. {forest.alt}"))  # names are the user's
     shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
     drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
-    return {table.name: to_markdown(shortened(table), full=False), forest.name: drawn}
+    return {table.name: shown_table, forest.name: drawn}
 
 
 def verdict_text(analysis: Analysis) -> str:

@@ -1,12 +1,13 @@
 """`report.html`: one self-contained page for a co-author, from the question to how to run it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from html import escape
 from importlib.resources import files as resources
 from typing import Any
 
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
+from dsresearch.report.findings import interior
 from dsresearch.report.html import picture_html, table_html, words
 from dsresearch.report.style import Picture
 from dsresearch.report.table_verdict import chances_line, grouped
@@ -48,6 +49,7 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
             "The table",
             table_html(shortened(table[first]), "h3", ("hybrid",)) + show("f2_forest") + _how_to_read(),
         ),
+        ("factors", "The continuum, and one factor at a time", _factors(analysis, show, {*table, *picture})),
         ("errors", "Errors and training", show("f1_errors", "f5_profiles", "f4_slopes")),
         ("noise", "How much is noise", show("noise_floor", "f3_null")),
         ("tests", "Equivalence and difference", show("verdict", "f10_margin")),
@@ -58,6 +60,7 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
         ("paper", "The paper's other claims", show("claims", "fractal_dark")),
         ("again", "What was run, and how to run it again", _again(analysis)),
     ]
+    sections = [one for one in sections if one[2]]
     links = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in sections)
     body = "".join(
         f'<section><h2 id="{name}">{escape(title)}</h2>\n{text}</section>\n' for name, title, text in sections
@@ -111,6 +114,13 @@ def _head(analysis: Analysis) -> str:
 
 
 # --- the answer -------------------------------------------------------------------------------------------------
+
+
+def _factors(analysis: Analysis, show: Callable[..., str], there: Set[str]) -> str:
+    """What the interior shows, its tables and figures; empty for a study that varies neither G nor single factors."""
+    told = "".join(f"<li>{escape(line)}</li>" for line in interior(analysis))
+    names = [name for name in ("f11_continuum", "continuum", "f12_factor", "factors") if name in there]
+    return (f"<ul>{told}</ul>" if told else "") + show(*names)
 
 
 def _answer(analysis: Analysis) -> str:
