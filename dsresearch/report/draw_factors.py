@@ -7,12 +7,22 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from dsresearch.report.cell import Cell
 from dsresearch.report.draw_curves import profile_rows
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.factors import FACTORS, Contrast, Series, compared, contrasts, errors, points, series
+from dsresearch.report.factors import (
+    ACTIVATIONS,
+    FACTORS,
+    Contrast,
+    Series,
+    compared,
+    contrasts,
+    errors,
+    points,
+    series,
+)
 from dsresearch.report.style import INK, PAGE, SOFT, Picture, label, picture, source_of, style
 from dsresearch.statistics import t_interval
 
@@ -41,6 +51,7 @@ def continuum(analysis: Analysis) -> Picture | None:
         for one in found
         if dataclasses.replace(one.at, activation="none") == dataclasses.replace(plain.at, activation="none")
     ]
+    activations.sort(key=lambda one: ACTIVATIONS.index(str(one.at.activation)))
     drawn = pd.concat([_error_rows(analysis, one) for one in found], ignore_index=True)
     with style():
         figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
@@ -134,7 +145,7 @@ def factor(analysis: Analysis) -> Picture | None:
     shown = dict(list(groups.items())[:_MOST])
     with style():
         figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
-        panels = figure.subplots(1, len(shown) + 1, width_ratios=[1] * len(shown) + [1.3])
+        panels = figure.subplots(1, len(shown) + 1)
         for axes, (words, members) in zip(panels, shown.items(), strict=False):
             _draw_curves(axes, curves, _values(analysis, members, name))
             axes.set_title(label(words), fontsize=5.5)
@@ -160,6 +171,7 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell]) -> No
         axes.plot(of["epoch"], of["median"], color=colour, lw=1.0, label=label(value))
         axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.18, linewidth=0)
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))

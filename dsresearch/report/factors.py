@@ -20,7 +20,7 @@ FACTORS = ("order", "residual", "activation", "kernel", "depth")  # each is vari
 
 # The spectrum by other names: a group a channel, with the 1x1 last or first.
 _ENDS = {"separable": "spatial_first", "bsconv_u": "pointwise_first"}
-_ACTIVATIONS = ("none", "relu", "elu", "batchnorm, relu", "batchnorm, elu")
+ACTIVATIONS = ("none", "relu", "elu", "batchnorm, relu", "batchnorm, elu")
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,9 @@ class Point:
             "kernel": None if self.kernel in (None, 3) else f"{self.kernel}x{self.kernel}",
             "depth": None if self.depth is None else f"depth {self.depth}",
         }
-        place = f"G = {self.groups}" if self.family == "spectrum" else self.family
-        return ", ".join([place, f"width {self.width}", *(word for word in known.values() if word)])
+        end = self.groups == self.width * 2 ** (STAGES - 1)
+        place = self.family if self.family != "spectrum" else "separable" if end else f"G = {self.groups}"
+        return ", ".join([place, *(word for word in known.values() if word)])
 
 
 def points(study: Study) -> dict[Cell, Point]:
@@ -138,7 +139,7 @@ def _pairs(study: Study) -> Iterator[Contrast]:
 
 def _rank(value: Any) -> int:
     """Place of a factor's value: the plain one first."""
-    for known in (ORDERS, _ACTIVATIONS):
+    for known in (ORDERS, ACTIVATIONS):
         if value in known:
             return known.index(value)
     return int(value)

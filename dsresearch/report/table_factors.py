@@ -141,7 +141,7 @@ def _factor_row(
     row: dict[str, Any] = {
         "factor": contrast.factor,
         "change": " less ".join(contrast.values),
-        "at": contrast.at.words,
+        "at": f"{contrast.at.words}, width {contrast.at.width}",
         **dict(zip(("arm", "than"), map(_name, contrast.arms), strict=True)),
         "n_trials": len(contrast.d),
     }
