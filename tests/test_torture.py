@@ -36,7 +36,7 @@ def test_the_phases_that_lack_kills_come_first() -> None:
     assert due_phases(kills, 4, 1, ("compile", "epoch")) == []
 
 
-def test_the_table_of_determinism_has_the_names_that_the_report_knows() -> None:
+def test_what_counts_as_the_same_to_the_bit() -> None:
     rows = pd.DataFrame(
         {"arm": ["separable"] * 2, "trial": [0, 1], "params_sha256": ["a", "b"], "predictions_sha256": ["c", "d"]}
     )
@@ -44,8 +44,14 @@ def test_the_table_of_determinism_has_the_names_that_the_report_knows() -> None:
     assert determinism._same(rows, rows[:1])  # one trial alone
     assert not determinism._same(rows, rows.assign(predictions_sha256=["c", "e"]))
     assert not determinism._same(rows, rows.assign(arm="hybrid"))
-    committed = Path(__file__).parents[1] / "results" / "measurements" / "determinism.csv"
-    found = list(csv.DictReader(committed.open(newline="")))
+
+
+COMMITTED = Path(__file__).parents[1] / "results" / "measurements" / "determinism.csv"
+
+
+@pytest.mark.skipif(not COMMITTED.exists(), reason="not measured on this commit yet")
+def test_the_committed_table_of_determinism_has_the_names_that_the_report_knows() -> None:
+    found = list(csv.DictReader(COMMITTED.open(newline="")))
     assert {row["invariance"] for row in found} == set(PROMISES) - {"exact formulation, float64"}
     assert {row["passed"] for row in found} == {"true"}
     assert tuple(found[0]) == determinism.HEAD
