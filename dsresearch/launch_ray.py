@@ -93,6 +93,8 @@ class RemoteProcess:
         try:
             self.returncode = ray.get(self.status)
         except ray.exceptions.RayError:  # the node, or Ray's process on it, is gone, and the cell's process with it
+            self.returncode = -signal.SIGKILL
+        if self.returncode < 0:  # killed: a node that ends may kill the cell's process before it is gone itself
             self.losses[self.name] += 1
             self.returncode = HELD if self.losses[self.name] < LOSSES else FAILED
         ray.kill(self.actor)
