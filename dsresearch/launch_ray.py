@@ -9,6 +9,7 @@ checkpoint. The connection is Ray's own: RAY_ADDRESS, and the token that Ray ask
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -27,6 +28,7 @@ from dsresearch.studies import Plan
 
 # What the study's own code reads of the environment, beside what a node has anyhow.
 PASSED_ON = ("DSRESEARCH_", "TFDS_", "JAX_", "XLA_FLAGS", "NPROC", "OMP_NUM_THREADS", "TF_CPP_MIN_LOG_LEVEL")
+KNOCK_SECONDS = 5.0
 LOSSES = 5  # nodes that a cell may lose before it counts as failed: one that brings nodes down must end
 
 
@@ -91,6 +93,8 @@ class RemoteProcess:
         try:
             self.returncode = ray.get(self.status)
         except ray.exceptions.RayError:  # the node, or Ray's process on it, is gone, and the cell's process with it
+            self.returncode = -signal.SIGKILL
+        if self.returncode < 0:  # killed: a node that ends may kill the cell's process before it is gone itself
             self.losses[self.name] += 1
             self.returncode = HELD if self.losses[self.name] < LOSSES else FAILED
         ray.kill(self.actor)
@@ -114,8 +118,9 @@ class Cluster:
         self.losses: Counter[str] = Counter()
         address = os.environ.get("RAY_ADDRESS", "auto")
         try:
+            _knock(address)
             ray.init(address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             why = " ".join(str(error).split())[:200]
             raise InputError(f"--launcher=ray finds no cluster at RAY_ADDRESS={address!r}: {why}") from None
         self.check()
@@ -147,6 +152,13 @@ class Cluster:
 
     def _numbers(self) -> list[tuple[str, float]]:
         return [(name, number) for name, number in self.asked.items() if number]
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens; Ray itself would try for two minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host, int(port)), KNOCK_SECONDS).close()
 
 
 def _nodes() -> list[dict[str, float]]:
