@@ -45,6 +45,7 @@ HEAVY = {
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
+    "documents": Room(),
     "operators": Room("", "jax numpy", "jax"),
     "modules": Room("design operators", "jax flax", "jax flax"),
     "networks": Room("design operators modules", "jax flax numpy", "jax flax"),
@@ -53,7 +54,7 @@ HOUSE = {
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
-    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
+    "data": Room("design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
     "optimiser": Room("", "jax optax", "jax optax"),
     "train": Room("design modules networks optimiser", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
@@ -61,13 +62,13 @@ HOUSE = {
     "plan": Room("design data recipes studies"),
     "runtime": Room(),
     "programs": Room("runtime", "jax"),
-    "schema": Room("design", "numpy pandas pyarrow"),
+    "schema": Room("design documents", "numpy pandas pyarrow"),
     "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
-    "store": Room("claim design schema studies", "tomli_w"),
-    "export": Room("schema store studies", "pyarrow"),
-    "restore": Room("design schema store", "pandas"),
-    "progress": Room("design store studies"),
+    "store": Room("documents claim design schema studies", "tomli_w"),
+    "export": Room("design documents schema store studies", "pyarrow"),
+    "restore": Room("design documents schema store", "pandas"),
+    "progress": Room("documents schema design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
     "again": Room("design runtime schema store restore"),
     "trials": Room(
@@ -86,7 +87,9 @@ HOUSE = {
     ),
     "statistics": Room("design", "numpy scipy"),
     "report": Room(
-        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+        "design documents studies schema statistics",
+        "numpy scipy pandas pyarrow matplotlib seaborn",
+        "matplotlib seaborn",
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
@@ -100,7 +103,7 @@ HOUSE = {
         "jax pandas",
         "matplotlib seaborn",
     ),
-    "settings": Room("design"),
+    "settings": Room("design documents"),
     "cli": Room(
         "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch again "
         "progress ledger prove exactness statistics report compare divergence paper bench"
