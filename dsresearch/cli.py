@@ -12,6 +12,8 @@ from dsresearch.design import SETUPS, InputError, one_of
 from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
 from dsresearch.settings import describe, parse_settings, read_grid
 
+_SHOWN = 1_500  # characters of an error from its beginning, and from its end
+
 ABOUT = """\
 What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference
 from noise, and prints the comparison tables.
@@ -65,8 +67,7 @@ class _Parser(argparse.ArgumentParser):
         super().__init__(**settings, allow_abbrev=False)
 
     def error(self, message: str) -> NoReturn:
-        print(f"error: {message}; `{self.prog} --help` tells more", file=sys.stderr)
-        sys.exit(WRONG_INPUT)
+        sys.exit(_complain(f"{message}; `{self.prog} --help` tells more"))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -88,13 +89,29 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
     try:
         return command(words)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return WRONG_INPUT
+        return _complain(str(error))
     except KeyboardInterrupt:
         return STOPPED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         sys.stderr.close()
         return DONE
+    except OSError as error:  # a disk that is full, a folder that has gone, a path that no system takes
+        return _complain(f"{error.filename or 'the system'}: {error.strerror or error}")
+
+
+def _complain(message: str) -> int:
+    """Tell what is wrong in one line, however long or strange the words are that it quotes."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    shown = line if len(line) <= 2 * _SHOWN else f"{line[:_SHOWN]} ... {line[-_SHOWN:]}"
+    print(f"error: {shown}", file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _path(word: str) -> Path:
+    """A path that a system could have."""
+    if "\0" in word:
+        raise argparse.ArgumentTypeError("a path has no NUL")
+    return Path(word)
 
 
 def _build() -> argparse.ArgumentParser:
@@ -113,13 +130,13 @@ def _build() -> argparse.ArgumentParser:
     run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
     run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
-    run.add_argument("--out", type=Path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
+    run.add_argument("--out", type=_path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
     run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
     run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; repeat it for several")
     run.add_argument(
         "--match", default="width", help="width (default), params or macs: what arms have equal to the baseline"
     )
-    run.add_argument("--grid", type=Path, metavar="FILE", help="a grid of your own, as TOML")
+    run.add_argument("--grid", type=_path, metavar="FILE", help="a grid of your own, as TOML")
     run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
     run.add_argument("--launcher", default="local", help="local (default), or ray: the cluster at RAY_ADDRESS")
     run.add_argument("--resources", default="", metavar="NAME=N,...", help="of a cell on Ray, such as GPU=1")
@@ -127,7 +144,7 @@ def _build() -> argparse.ArgumentParser:
 
     status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
     status.set_defaults(command=_status)
-    status.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
+    status.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
 
     report = commands.add_parser(
         "report",
@@ -136,22 +153,24 @@ def _build() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     report.set_defaults(command=_report)
-    report.add_argument("folder", type=Path, metavar="DIR", help="a study's folder")
-    report.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the study's folder)")
-    report.add_argument("--beside", type=Path, metavar="DIR", help="another study's folder, to print its table beside")
-    report.add_argument("--into", type=Path, metavar="FILE", help="a Markdown page to put the table in, at its markers")
+    report.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
+    report.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the study's folder)")
+    report.add_argument("--beside", type=_path, metavar="DIR", help="another study's folder, to print its table beside")
+    report.add_argument(
+        "--into", type=_path, metavar="FILE", help="a Markdown page to put the table in, at its markers"
+    )
 
     again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
     again.set_defaults(command=_again)
-    again.add_argument("folder", type=Path, metavar="DIR", help="a study's folder; nothing in it is changed")
+    again.add_argument("folder", type=_path, metavar="DIR", help="a study's folder; nothing in it is changed")
     again.add_argument("--cell", default="", metavar="ID", help="which cell (default: one drawn at random)")
     again.add_argument("--seed", type=int, help="of that draw")
 
     compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
     compare.set_defaults(command=_compare)
-    compare.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="a study's folder")
+    compare.add_argument("folders", type=_path, nargs="+", metavar="DIR", help="a study's folder")
     compare.add_argument("--baseline", required=True, metavar="KEY", help="the arm that all others are compared with")
-    compare.add_argument("--to", type=Path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
+    compare.add_argument("--to", type=_path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
 
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
     verify.set_defaults(command=_verify)
@@ -160,7 +179,7 @@ def _build() -> argparse.ArgumentParser:
     _add_cost(commands)
     paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
     paper.set_defaults(command=_paper)
-    paper.add_argument("--to", type=Path, metavar="DIR", help="where to write (default: the folder paper)")
+    paper.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the folder paper)")
 
     _add_data(commands)
     _add_bench(commands)
@@ -177,7 +196,7 @@ def _add_cost(commands: Any) -> None:
     cost.add_argument("--channels", metavar="M[,N]", help="inputs and outputs of a module (default: 512)")
     cost.add_argument("--json", action="store_true", help="print it as JSON")
     cost.add_argument("--list", action="store_true", help="print all names with their costs")
-    cost.add_argument("--tables", type=Path, metavar="DIR", help="write the pages of networks and references there")
+    cost.add_argument("--tables", type=_path, metavar="DIR", help="write the pages of networks and references there")
 
 
 def _add_data(commands: Any) -> None:
@@ -186,10 +205,12 @@ def _add_data(commands: Any) -> None:
     prepare = actions.add_parser("prepare", help="CIFAR-10 through tensorflow-datasets, without TensorFlow")
     prepare.set_defaults(command=_data_prepare)
     prepare.add_argument("name", metavar="cifar10", help="the only set with a preparation")
-    prepare.add_argument("--archive", type=Path, metavar="FILE", help="the official cifar-10-binary.tar.gz: no network")
+    prepare.add_argument(
+        "--archive", type=_path, metavar="FILE", help="the official cifar-10-binary.tar.gz: no network"
+    )
     bring = actions.add_parser("import", help="pictures in split/class/*.jpg|png, from a folder or a tar")
     bring.set_defaults(command=_data_import)
-    bring.add_argument("source", type=Path, metavar="DIR_OR_TAR")
+    bring.add_argument("source", type=_path, metavar="DIR_OR_TAR")
     bring.add_argument("--name", required=True, metavar="N", help="what --data calls the set from now on")
     info = actions.add_parser("info", help="what is there")
     info.set_defaults(command=_data_info)
@@ -209,7 +230,7 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--minutes", type=float, default=0.0, help="end after so many, with what is done")
     bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each side (default: all cores)")
     bench.add_argument("--devices", type=int, default=1, metavar="N", help="that share each batch of ours (default: 1)")
-    bench.add_argument("--to", type=Path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")
+    bench.add_argument("--to", type=_path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")
 
 
 # --- commands ---------------------------------------------------------------------------------------------------
@@ -333,6 +354,8 @@ def _worker(words: Sequence[str]) -> int:
     from dsresearch.claim import HeldError
     from dsresearch.store import Store
 
+    if len(words) != {"cell": 3, "prove": 2, "part": 2}.get("".join(words[:1])):
+        raise InputError(f"worker {' '.join(words)!r} is not allowed: the launcher starts workers")
     kind, store, rest = words[0], Store(Path(words[1])), words[2:]
     if kind == "cell":
         return ledger.run_cell(store, rest[0])

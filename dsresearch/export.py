@@ -8,13 +8,14 @@ differs from run to run stands in runs.csv.
 
 import datetime
 import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from dsresearch.design import InputError
+from dsresearch.documents import has, read_json
 from dsresearch.schema import (
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
@@ -31,7 +32,21 @@ from dsresearch.studies import Cell
 
 
 def export(store: Store) -> None:
-    """Write the study's files from every done cell; nothing where none is done."""
+    """Write the study's files from every done cell; nothing where none is done.
+
+    Raises InputError where what a cell left behind is no record of a run.
+    """
+    try:
+        _export(store)
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, OverflowError, pa.ArrowException) as error:
+        raise InputError(
+            f"{store.root / 'cells'} holds a damaged record ({error}), allowed: what `run` wrote"
+        ) from error
+
+
+def _export(store: Store) -> None:
     protocol = store.protocol()
     cells = [(folder, folder.config()) for folder in store.cells()]
     cells.sort(key=lambda cell: _place(cell[1]))  # as the files are
@@ -82,7 +97,7 @@ def _trials(
             "match": config["match"],
             "protocol_sha256": digest,
             "profile": protocol["profile"],
-            "dataset": protocol["data"]["label"],
+            "dataset": protocol["data"].get("label", protocol["data"]["name"]),
             "eq_class": classes.get(config["arm"], ""),
         }
 
@@ -103,7 +118,7 @@ def _runs(
             run, info = _read(attempt / "run.json"), _read(attempt / "info.json")
             if not run.get("start_time"):
                 continue  # killed before its first word
-            host = run.get("host") or {}
+            host = run["host"] if has(run, {"host": dict}) else {}
             yield {
                 "study_id": protocol["study_id"],
                 "arm": config["arm"],
@@ -128,7 +143,7 @@ _INFO = (
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

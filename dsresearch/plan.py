@@ -6,6 +6,7 @@ Every wrong name, key, value or combination is refused here, before anything is 
 import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,6 +38,8 @@ from dsresearch.studies import (
     network_cost,
     profile_settings,
 )
+
+MOST_CELLS = 100_000  # of a grid
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
 Base = Mapping[str, Mapping[str, Any]]  # fields of every arm's design: of the stack's, of published networks', of one's
@@ -141,7 +144,11 @@ def _study_cells(study: Study, draft: Plan, base: Base) -> Iterable[Cell]:
 def _grid(request: Request, draft: Plan, base: Base) -> Iterable[Cell]:
     """The product of the user's values, for each setup: every point is an exploratory arm named by its values."""
     keys = [key for key in request.choices if not key.startswith("protocol.")]
-    for name in request.setups or _readers(request.study, keys):
+    names = request.setups or _readers(request.study, keys)
+    points = len(names) * math.prod(len(request.choices[key]) for key in keys)
+    if points > MOST_CELLS:
+        raise InputError(f"a grid of {points} points is not allowed: at most {MOST_CELLS}")
+    for name in names:
         of = _point(STUDIES[request.study], name)
         for values in itertools.product(*(request.choices[key] for key in keys)):
             chosen = dict(zip(keys, values, strict=True))

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from dsresearch.design import Protocol
+from dsresearch.documents import has
+from dsresearch.schema import decided_in
 from dsresearch.store import CellFolder, Store
 from dsresearch.studies import Cell, Plan, cell_name
 
@@ -43,9 +45,7 @@ class Progress:
         """Tell that a cell is done, with its error."""
         self.done.add(cell.id)
         rows = (self.store.cell(cell).result() or {"rows": []})["rows"]
-        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
-        error = f"{100 * wrong / tested:.2f} % test error" if tested else "no rows"
-        self._print(f"{len(self.done)} of {len(self.cells)} cells: {cell.name}, {error} over {len(rows)} trials")
+        self._print(f"{len(self.done)} of {len(self.cells)} cells: {cell.name}, {_error(rows)} over {len(rows)} trials")
 
     def tell(self, running: Sequence[Cell]) -> None:
         """Tell how far the running cells are, if it is time to."""
@@ -96,8 +96,8 @@ def status_lines(store: Store) -> list[str]:
     here = {folder.id: folder for folder in store.cells()}
     if not here:
         return [f"{stored['study_id']}: no cell has been started here, or cells.json is missing"]
-    protocol = Protocol(**{name: value for name, value in stored["protocol"].items() if name != "exec_mode"})
-    planned = {entry["id"]: entry for entry in stored["cells"]}
+    protocol = decided_in(stored)
+    planned = {entry["id"]: entry for entry in stored["cells"] if "id" in entry}
     lines, seconds_left = [], 0.0
     counts: Counter[str] = Counter()
     for cell_id in [*planned, *sorted(here.keys() - planned.keys())]:
@@ -118,13 +118,18 @@ def _name(entry: Mapping[str, Any], protocol: Protocol) -> str:
     return cell_name(entry["arm"], control, entry["match"], range(first, first + protocol.cell_trials), protocol.trials)
 
 
+def _error(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The test error over some rows."""
+    counted = [row for row in rows if has(row, {"test_wrong": int, "n_test": int})]
+    wrong, tested = (sum(row[name] for row in counted) for name in ("test_wrong", "n_test"))
+    return f"{100 * wrong / tested:.2f} % test error" if tested > 0 else "no test error"
+
+
 def _state(folder: CellFolder) -> tuple[str, str, float]:
     """What a cell is (done, running, failed, missing), what is to be said of it, and the seconds that are left."""
     result = folder.result()
     if result is not None:
-        rows = result["rows"]
-        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
-        return "done", f"{len(rows)} trials, {100 * wrong / tested:.2f} % test error", 0.0
+        return "done", f"{len(result['rows'])} trials, {_error(result['rows'])}", 0.0
     if not folder.path.is_dir():
         return "missing", "", 0.0
     said = folder.progress()

@@ -4,7 +4,6 @@ What comes back is what `export` reads: a restored store exports the same bytes.
 unfinished cells are not among the files, so an unfinished cell starts again.
 """
 
-import json
 import shutil
 from collections import defaultdict
 from collections.abc import Container
@@ -14,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from dsresearch.design import InputError
+from dsresearch.documents import read_json
 from dsresearch.schema import (
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
@@ -79,7 +79,7 @@ def _results(store: Store, folder: CellFolder, attempt: int, rows: list[dict[str
 
 def _configurations(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}, allowed: JSON") from None
     if not isinstance(found, dict) or not all(name.isalnum() and isinstance(of, dict) for name, of in found.items()):

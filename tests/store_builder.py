@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from study_builder import CLASS
 
 from dsresearch import data
 from dsresearch.export import export
 from dsresearch.plan import Request, plan
-from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, write_parquet
+from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, arrow_schema
 from dsresearch.settings import read_grid
 from dsresearch.store import Store
 from dsresearch.studies import Cell, Plan
@@ -45,7 +46,8 @@ def made_up(folder: Path, cells: int, exported: bool = True) -> Store:
     file.write_text(grid(cells - 13), encoding="utf-8")
     setups, choices = read_grid(file)
     pictures, store = data.load(DATA), Store(folder)
-    for request in (Request(profile=PROFILE, setups=tuple(setups), choices=choices), Request(profile=PROFILE)):
+    grids = [Request(profile=PROFILE, setups=tuple(setups), choices=choices)] if cells > 13 else []
+    for request in (*grids, Request(profile=PROFILE)):
         decided = plan(request, pictures)
         store.prepare(decided)
         for cell in decided.asked:
@@ -69,11 +71,23 @@ def finish(store: Store, cell: Cell, decided: Plan) -> None:
     _json(folder.path / "result.json", {"attempt": 1, "rows": rows})
     _json(attempt / "rows.json", rows)
     _sacred(attempt, folder.config(), cell)
-    key = {"study_id": "", "arm": cell.arm, "control_kind": cell.control, "match": cell.match}
-    curves = pd.concat([_curve(cell, count).assign(**key, trial=trial) for trial, count in enumerate(wrong)])
-    write_parquet(attempt / "epochs.parquet", curves[list(EPOCH_COLUMNS)], EPOCH_COLUMNS)
-    predicted = pd.concat([_predicted(decided, trial, count).assign(**key) for trial, count in enumerate(wrong)])
-    write_parquet(attempt / "predictions.parquet", predicted[list(PREDICTION_COLUMNS)], PREDICTION_COLUMNS)
+    name = {"study_id": "", "arm": cell.arm, "control_kind": cell.control, "match": cell.match}
+    _parquet(attempt / "epochs.parquet", EPOCH_COLUMNS, name, [_curve(cell, int(count)) for count in wrong])
+    tested = [_predicted(decided, trial, int(count)) for trial, count in enumerate(wrong)]
+    _parquet(attempt / "predictions.parquet", PREDICTION_COLUMNS, name, tested)
+
+
+def _parquet(path: Path, columns: Any, name: dict[str, str], trials: list[dict[str, Any]]) -> None:
+    """Write the columns of every trial, in order: what `write_parquet` does, ten times as fast."""
+    counts = [len(next(iter(trial.values()))) for trial in trials]
+    values: dict[str, Any] = {key: [word] * sum(counts) for key, word in name.items()}
+    values["trial"] = np.repeat(np.arange(len(trials)), counts)
+    values |= {key: np.concatenate([trial[key] for trial in trials]) for key in trials[0]}
+    schema = arrow_schema(columns)
+    arrays = [
+        pa.array(np.float16(values[f.name]) if f.type == pa.float16() else values[f.name], f.type) for f in schema
+    ]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path, compression="zstd")
 
 
 # --- what is in the files ---------------------------------------------------------------------------------------
@@ -114,23 +128,25 @@ def _row(cell: Cell, decided: Plan, trial: int, wrong: int) -> dict[str, Any]:
     }
 
 
-def _curve(cell: Cell, wrong: int) -> pd.DataFrame:
+def _curve(cell: Cell, wrong: int) -> dict[str, Any]:
     epochs = np.arange(1, cell.recipe.epochs + 1)
     constant = {"lr": cell.recipe.rate, "test_nll": 0.3, "grad_norm": 1.0, "param_norm": 2.0}
-    counts = {"step": 22 * epochs, "train_wrong": 40 // epochs, "test_wrong": wrong + 40 // epochs - 2}
-    return pd.DataFrame({"epoch": epochs, "train_loss": 1 / epochs, **constant, **counts})
+    counts = {"step": 22 * epochs, "train_wrong": 40 // epochs, "test_wrong": wrong + 40 // epochs}
+    return {"epoch": epochs, "train_loss": 1 / epochs, **counts} | {
+        key: np.full(len(epochs), number) for key, number in constant.items()
+    }
 
 
-def _predicted(decided: Plan, trial: int, wrong: int) -> pd.DataFrame:
+def _predicted(decided: Plan, trial: int, wrong: int) -> dict[str, Any]:
     n_test = decided.parts[1]
-    tested = (np.arange(n_test) * 4 + trial) % len(decided.pictures.labels)
+    tested = np.sort((np.arange(n_test) * 4 + trial) % len(decided.pictures.labels))
     label = decided.pictures.labels[tested]
     rng = np.random.default_rng([trial, wrong])
     predicted = label.copy()
     errs = rng.choice(n_test, wrong, replace=False)
     predicted[errs] = (predicted[errs] + 1) % 10
     shares = {"p_true": rng.random(n_test), "margin": rng.random(n_test)}  # drawn: as hard to compress as real ones
-    return pd.DataFrame({"trial": trial, "image_id": tested, "label": label, "pred": predicted, **shares})
+    return {"image_id": tested, "label": label, "pred": predicted, **shares}
 
 
 def _sacred(attempt: Path, config: dict[str, Any], cell: Cell) -> None:
@@ -166,4 +182,4 @@ def _json(path: Path, value: Any) -> None:
 
 
 if __name__ == "__main__":
-    made_up(Path(sys.argv[1]), int(sys.argv[2]))
+    made_up(Path(sys.argv[1]), int(sys.argv[2]), exported=False)

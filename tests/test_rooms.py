@@ -45,6 +45,7 @@ HEAVY = {
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
+    "documents": Room(),
     "operators": Room("", "jax numpy", "jax"),
     "modules": Room("design operators", "jax flax", "jax flax"),
     "networks": Room("design operators modules", "jax flax numpy", "jax flax"),
@@ -53,7 +54,7 @@ HOUSE = {
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
-    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
+    "data": Room("design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
     "optimiser": Room("", "jax optax", "jax optax"),
     "sharding": Room("design operators", "jax numpy", "jax"),
     "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
@@ -62,13 +63,13 @@ HOUSE = {
     "plan": Room("design data recipes studies"),
     "runtime": Room(),
     "programs": Room("runtime", "jax"),
-    "schema": Room("design", "numpy pandas pyarrow"),
+    "schema": Room("design documents", "numpy pandas pyarrow"),
     "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
-    "store": Room("claim design schema studies", "tomli_w"),
-    "export": Room("schema store studies", "pyarrow"),
-    "restore": Room("design schema store", "pandas"),
-    "progress": Room("design store studies"),
+    "store": Room("documents claim design schema studies", "tomli_w"),
+    "export": Room("design documents schema store studies", "pyarrow"),
+    "restore": Room("design documents schema store", "pandas"),
+    "progress": Room("documents schema design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
     "launch_ray": Room("design runtime store studies launch", "ray", "ray"),
     "ranks": Room("design runtime", "jax"),
@@ -90,7 +91,9 @@ HOUSE = {
     "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design", "numpy scipy"),
     "report": Room(
-        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+        "design documents studies schema statistics",
+        "numpy scipy pandas pyarrow matplotlib seaborn",
+        "matplotlib seaborn",
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
@@ -104,7 +107,7 @@ HOUSE = {
         "jax pandas",
         "matplotlib seaborn",
     ),
-    "settings": Room("design"),
+    "settings": Room("design documents"),
     "cli": Room(
         "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
         "again progress ledger prove exactness statistics report compare divergence paper bench"

@@ -4,8 +4,6 @@ Nothing here depends on when or where the report is made: every line of a captio
 """
 
 import hashlib
-import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,20 +12,23 @@ from typing import Any
 
 import pandas as pd
 
-from dsresearch.design import MATCHES, InputError, Protocol, one_of, replace
+from dsresearch.design import MATCHES, InputError, Protocol
+from dsresearch.documents import read_json
 from dsresearch.report.cell import Cell, one_line, run_command, spans
 from dsresearch.schema import (
     CONTROL_KINDS,
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
-    ROLES,
+    decided_in,
     natural,
     read_parquet,
+    read_protocol,
     read_runs,
     read_trials,
 )
 
 Name = tuple[str, str, str]  # arm, control kind, match
+_NAMES = ("arm", "setup", "role", "control_kind", "match")
 
 EXPERIMENT = ("profile", "data", "trials", "test pictures")  # facts that make two studies two experiments
 
@@ -231,10 +232,11 @@ def read_study(folder: Path) -> Study:
     """Read a study's folder. Raises InputError naming the file, and the line and column where it has any."""
     if not (folder / "protocol.toml").is_file():
         raise InputError(f"DIR={str(folder)!r} is not a study: no protocol.toml, allowed: a folder that `run` made")
-    about = _read_protocol(folder / "protocol.toml")
-    decided = {name: value for name, value in about["protocol"].items() if name != "exec_mode"}  # that is derived
-    protocol = replace("protocol", Protocol(), decided)
-    cells = dict.fromkeys(_cell(folder, entry) for entry in about["cells"])  # an arm may be several cells, by trials
+    about = read_protocol(folder / "protocol.toml")
+    protocol = decided_in(about)
+    cells = dict.fromkeys(
+        Cell(*(entry[name] for name in _NAMES)) for entry in about["cells"]
+    )  # an arm may be several cells, by trials
     planned = tuple(cell for cell in cells if cell.control_kind != "rerun_baseline")  # made only where it is needed
     trials = read_trials(folder / "trials.csv")
     _check_trials(folder / "trials.csv", trials, about, protocol)
@@ -252,30 +254,6 @@ def _namesakes(about: Mapping[str, Any], trials: pd.DataFrame) -> dict[Name, Nam
     planned = {(of["arm"], of["control_kind"], of["match"]): str(of.get("id")) for of in about["cells"]}
     known = set(stands.values())
     return {name: stands[cell] for name, cell in planned.items() if name not in known and cell in stands}
-
-
-def _read_protocol(path: Path) -> dict[str, Any]:
-    try:
-        about = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {one_line(error)}, allowed: TOML") from None
-    kinds = {"study": str, "study_id": str, "profile": str, "data": dict, "protocol": dict, "cells": list}
-    for key, kind in kinds.items():
-        if not isinstance(about.get(key), kind):
-            raise InputError(f"{path}: {key}={about.get(key)!r} is not allowed: {kind.__name__}")
-    if not isinstance(about["data"].get("name"), str):
-        raise InputError(f"{path}: data.name={about['data'].get('name')!r} is not allowed: str")
-    return about
-
-
-def _cell(folder: Path, entry: Any) -> Cell:
-    names = ("arm", "setup", "role", "control_kind", "match")
-    if not isinstance(entry, dict) or any(not isinstance(entry.get(name), str) for name in names):
-        raise InputError(f"{folder / 'protocol.toml'}: cells={entry!r} is not allowed: a table with {', '.join(names)}")
-    one_of("role", entry["role"], ROLES)
-    one_of("control_kind", entry["control_kind"], CONTROL_KINDS)
-    one_of("match", entry["match"], MATCHES)
-    return Cell(*(entry[name] for name in names))
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
@@ -307,7 +285,7 @@ def _read_exactness(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {one_line(error)}, allowed: JSON") from None
     pairs = found.get("pairs") if isinstance(found, dict) else None

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from dsresearch.report.cell import Cell, one_line
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column of a two-column paper, and both
-MOST_ARMS = 100  # of a figure: with more nobody can tell them apart, and drawing takes minutes
+MOST_ARMS = 40  # of a figure: with more nobody can tell them apart, and drawing takes minutes
 LONGEST = 36  # characters of a name beside a figure, else it leaves no room to draw
 WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power", "f11_continuum", "f12_factor")
 INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas

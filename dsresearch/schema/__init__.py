@@ -20,6 +20,7 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
+from dsresearch.schema.protocol import decided_in, read_protocol
 from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import (
     TEMPORARY,
@@ -51,9 +52,11 @@ __all__ = [
     "Column",
     "WriteError",
     "arrow_schema",
+    "decided_in",
     "natural",
     "place",
     "read_parquet",
+    "read_protocol",
     "read_runs",
     "read_table",
     "read_trials",

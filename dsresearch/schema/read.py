@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dsresearch.design import InputError, nearest
+from dsresearch.documents import read_bytes
 from dsresearch.schema.columns import (
     KEY,
     ONE_STUDY,
@@ -80,7 +81,7 @@ def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[s
 def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[int]]:
     """Parsed rows and the line on which each begins."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), allowed: a file of rows") from None
     except UnicodeDecodeError as error:
