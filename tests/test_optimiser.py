@@ -1,4 +1,4 @@
-"""The optimisers of the Xception paper against PyTorch, TensorFlow's published formulas in plain loops, and numpy."""
+"""The optimisers of the Xception paper against PyTorch and the published formulas in plain loops."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -45,14 +45,14 @@ def test_sgd_is_pytorchs(drawn: tuple[np.ndarray, np.ndarray]) -> None:
     np.testing.assert_allclose(followed(ours, gradients, start), weights.detach().numpy(), rtol=1e-5)
 
 
-def test_rmsprop_is_tensorflows_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None:
-    """The comment above `ApplyRMSProp` in TensorFlow's training_ops.cc, with TF-slim's L2 term in the gradient."""
+def test_rmsprop_is_kerass_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    """`update_step` of keras/src/optimizers/rmsprop.py as a loop in float64, with the L2 term in the gradient."""
     gradients, start = drawn
-    weights, squares, velocity = start.astype(np.float64), np.ones((3, 4)), np.zeros((3, 4))
+    weights, squares, velocity = start.astype(np.float64), np.zeros((3, 4)), np.zeros((3, 4))
     for step, gradient in enumerate(gradients):
         gradient = gradient + 1e-2 * weights
         squares = 0.9 * squares + (1 - 0.9) * gradient**2
-        velocity = 0.9 * velocity + 0.1 * 0.9 ** (step // 3) * gradient / np.sqrt(squares + 1.0)
+        velocity = 0.9 * velocity + 0.1 * 0.9 ** (step // 3) * gradient / np.sqrt(squares + 1e-7)
         weights = weights - velocity
     ours = optimiser.rmsprop(optimiser.staircase(0.1, 0.9, 3), momentum=0.9, decay=1e-2)
     np.testing.assert_allclose(followed(ours, gradients, start), weights, rtol=1e-5)
