@@ -53,7 +53,8 @@ HOUSE = {
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
-    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
+    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"),
+    "recipes": Room(),
     "optimiser": Room("", "jax optax", "jax optax"),
     "train": Room("design modules networks optimiser", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
@@ -85,6 +86,11 @@ HOUSE = {
         "sacred",
     ),
     "statistics": Room("design", "numpy scipy"),
+    "imagenet": Room(
+        "design modules networks recipes data optimiser train checkpoint runtime schema store ledger statistics",
+        "jax optax numpy sacred",
+        "jax flax optax orbax sacred",
+    ),
     "report": Room(
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
     ),

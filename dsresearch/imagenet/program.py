@@ -13,11 +13,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dsresearch import optimiser
-from dsresearch.imagenet.settings import MOMENTUM, Settings
+from dsresearch.design import Recipe
+from dsresearch.imagenet.settings import Settings
 from dsresearch.modules import draw
 from dsresearch.networks.build import Network, orthonormality
 from dsresearch.networks.vocabulary import Architecture
+from dsresearch.optimiser import Schedule, cross_entropy, polyak
+from dsresearch.train import optimiser_of, schedule_of
 
 Array = jax.Array
 Tree = Any
@@ -61,16 +63,18 @@ class Program:
     pictures: int
 
     @cached_property
-    def schedule(self) -> optimiser.Schedule:
+    def recipe(self) -> Recipe:
+        """How the network is trained."""
+        return self.settings.recipe_of(self.architecture)
+
+    @cached_property
+    def schedule(self) -> Schedule:
         """Learning rate against steps."""
-        recipe = self.settings.of_recipe
-        every = recipe.steps_between_falls(self.settings.batch, self.pictures)
-        return optimiser.staircase(self.settings.rate or recipe.rate, recipe.fall, every)
+        return schedule_of(self.recipe, max(self.pictures // self.recipe.batch, 1))
 
     @cached_property
     def optimiser(self) -> optax.GradientTransformation:
-        make = {"sgd": optimiser.sgd, "rmsprop": optimiser.rmsprop}[self.settings.of_recipe.optimiser]
-        return make(self.schedule, MOMENTUM, self.settings.weight_decay(self.architecture))
+        return optimiser_of(self.recipe, self.schedule)
 
     @property
     def key(self) -> Array:
@@ -107,7 +111,7 @@ class Program:
         updates, inner = self.optimiser.update(gradient, state.optimiser, state.weights["params"])
         weights = {"params": optax.apply_updates(state.weights["params"], updates), "stats": stats}
         done = state.step + 1
-        average = optimiser.polyak(state.average, weights, done, self.settings.polyak)
+        average = polyak(state.average, weights, done, self.recipe.polyak)
         measured = Measured(self.schedule(state.step), loss, _wrong(logits, targets))
         return State(weights, average, inner, done), measured
 
@@ -127,12 +131,12 @@ class Program:
     def _loss(self, logits: Array, targets: Array) -> Array:
         """Softmax cross-entropy, or for flags the logistic one summed over classes; its mean over pictures."""
         if targets.ndim == 1:
-            return optimiser.cross_entropy(logits, targets, self.settings.smoothing).mean()
+            return cross_entropy(logits, targets, self.recipe.smoothing).mean()
         return optax.sigmoid_binary_cross_entropy(logits, targets.astype(logits.dtype)).sum(1).mean()
 
     def _scaled(self, images: Array) -> Array:
         """uint8 to [-1, 1], as Inception and Xception were trained."""
-        return ((images.astype(jnp.float32) - 127.5) / 127.5).astype(self.settings.dtype)
+        return ((images.astype(jnp.float32) - 127.5) / 127.5).astype(self.recipe.dtype)
 
 
 def _wrong(logits: Array, targets: Array) -> Array:

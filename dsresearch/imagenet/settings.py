@@ -1,45 +1,17 @@
-"""What an ImageNet-sized run is: networks, pictures, and the recipes of the Xception paper (section 4). No jax here."""
+"""What an ImageNet-sized run is: networks, pictures, and how they are trained (Xception, section 4). No jax here."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dsresearch.design import DTYPES, InputError, one_of
+from dsresearch.design import DTYPES, InputError, Recipe, one_of, replace
 from dsresearch.networks.catalogue import named
 from dsresearch.networks.inception_v3 import InceptionV3
 from dsresearch.networks.vocabulary import Architecture
+from dsresearch.recipes import RECIPES
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How the Xception paper trains on one data set (section 4.2 and 4.3).
-
-    Attributes:
-        optimiser: `sgd` with momentum, or `rmsprop` with momentum.
-        rate: at first.
-        fall: what the rate is multiplied with after every `every_epochs` epochs, or after every `every_samples`
-            pictures where that is not 0.
-        dropout: in front of the last layer.
-    """
-
-    optimiser: str
-    rate: float
-    fall: float
-    every_epochs: int = 0
-    every_samples: int = 0
-    dropout: float
-
-    def steps_between_falls(self, batch: int, pictures: int) -> int:
-        """Steps after which the rate falls, at a batch size and with so many training pictures."""
-        return max((self.every_samples or self.every_epochs * pictures) // batch, 1)
-
-
-RECIPES: Mapping[str, Recipe] = {
-    "imagenet": Recipe(optimiser="sgd", rate=0.045, fall=0.94, every_epochs=2, dropout=0.5),
-    "jft": Recipe(optimiser="rmsprop", rate=0.001, fall=0.9, every_samples=3_000_000, dropout=0.0),
-}
-MOMENTUM = 0.9  # of both
+DROPOUTS = {"xception_imagenet": 0.5, "xception_jft": 0.0}  # section 4.3, in front of the last layer
 DECAYS = {InceptionV3: 4e-5, Architecture: 1e-5}  # weight decay; the paper's for Xception is taken for all others
 
 
@@ -52,7 +24,7 @@ class Settings:
         image: side of the pictures in pixels.
         batch: pictures a step.
         steps: steps in all.
-        recipe: `imagenet` or `jft`.
+        recipe: the Xception paper's for one of its data sets, a key of `dsresearch.recipes`.
         rate: at first; 0 means the recipe's.
         decay: weight decay; -1 means the paper's for the network.
         dropout: in front of the last layer; -1 means the recipe's.
@@ -70,7 +42,7 @@ class Settings:
     image: int = 299
     batch: int = 32
     steps: int = 200
-    recipe: str = "imagenet"
+    recipe: str = "xception_imagenet"
     rate: float = 0.0
     decay: float = -1.0
     dropout: float = -1.0
@@ -91,7 +63,7 @@ class Settings:
             if isinstance(value, bool) or not isinstance(value, wanted) or not low <= value <= high:
                 what = "a whole number" if kind is int else "a number"
                 raise InputError(f"{field}={value!r} is not allowed: {what} from {low} to {high}")
-        one_of("recipe", self.recipe, RECIPES)
+        one_of("recipe", self.recipe, DROPOUTS)
         one_of("dtype", self.dtype, DTYPES)
         if len(set(self.names)) != len(self.names):
             raise InputError(f"networks={self.networks!r} is not allowed: every name once")
@@ -103,23 +75,25 @@ class Settings:
         """The networks' names."""
         return tuple(self.networks.split(","))
 
-    @property
-    def of_recipe(self) -> Recipe:
-        return RECIPES[self.recipe]
-
     def architecture(self, name: str, classes: int) -> Architecture:
         """A network of the run, for so many classes, with the dropout of the recipe where it has any."""
         network = named(name, classes=classes, image=self.image)
         if not hasattr(network, "dropout"):
             return network
-        dropout = self.of_recipe.dropout if self.dropout < 0 else self.dropout
+        dropout = DROPOUTS[self.recipe] if self.dropout < 0 else self.dropout
         return dataclasses.replace(network, dropout=dropout)  # type: ignore[call-arg]
 
-    def weight_decay(self, network: Architecture) -> float:
-        """The weight decay of a network of the run."""
-        if self.decay >= 0:
-            return self.decay
-        return next(decay for family, decay in DECAYS.items() if isinstance(network, family))
+    def recipe_of(self, network: Architecture) -> Recipe:
+        """How a network of the run is trained: the named recipe with what the settings change."""
+        own = next(decay for family, decay in DECAYS.items() if isinstance(network, family))
+        changes = {
+            "decay": own if self.decay < 0 else self.decay,
+            "batch": self.batch,
+            "smoothing": self.smoothing,
+            "polyak": self.polyak,
+            "dtype": self.dtype,
+        } | ({"rate": self.rate} if self.rate else {})
+        return replace("recipe", Recipe(), {**RECIPES[self.recipe], **changes})
 
 
 _RANGES: Mapping[str, tuple[Any, Any]] = {
@@ -130,7 +104,7 @@ _RANGES: Mapping[str, tuple[Any, Any]] = {
     "decay": (-1.0, 1.0),
     "dropout": (-1.0, 0.99),
     "smoothing": (0.0, 0.99),
-    "polyak": (0.0, 1.0),
+    "polyak": (0.0, 0.999999),
     "top": (1, 10**6),
     "test_pictures": (0, 10**9),
     "seed": (0, 2**32 - 1),
