@@ -88,8 +88,8 @@ HOUSE = {
     "statistics": Room("design", "numpy scipy"),
     "imagenet": Room(
         "design modules networks recipes data optimiser train checkpoint runtime schema store ledger statistics",
-        "jax optax numpy sacred",
-        "jax flax optax orbax sacred",
+        "jax optax numpy sacred matplotlib",
+        "jax flax optax orbax sacred matplotlib",
     ),
     "report": Room(
         "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"

@@ -76,7 +76,7 @@ def evaluation(
 
     Every batch is full: the last one is filled up with its own first picture.
     """
-    elements: Sequence[Any] = _Elements(listing, "test", pictures)
+    elements = _Elements(listing, "test", pictures)
     ready = _ahead(_grain().MapDataset.source(elements).map(Evaluation(listing.root, side)), workers)
     try:
         for start in range(0, len(elements), batch):

@@ -68,7 +68,7 @@ class Training:
         image = opened(self.source, path)
         image = resized(image, random_box(image.width, image.height, draws), self.side)
         if draws.random() < 0.5:
-            image = image.transpose(0)  # PIL.Image.FLIP_LEFT_RIGHT
+            image = mirrored(image)
         return np.asarray(coloured(image, draws)), target
 
 
@@ -89,7 +89,7 @@ def random_box(width: int, height: int, draws: np.random.Generator) -> Box:
     """A part of 8 to 100 % of the area with sides 3:4 to 4:3; where none of ten fits, the largest central one."""
     for _ in range(ATTEMPTS):
         area = width * height * draws.uniform(*AREA)
-        aspect = math.exp(draws.uniform(*map(math.log, ASPECT)))
+        aspect = math.exp(draws.uniform(math.log(ASPECT[0]), math.log(ASPECT[1])))
         across, down = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < across <= width and 0 < down <= height:
             left, top = int(draws.integers(width - across + 1)), int(draws.integers(height - down + 1))
@@ -114,6 +114,13 @@ def resized(image: "Image.Image", box: Box, side: int) -> "Image.Image":
     from PIL import Image
 
     return image.resize((side, side), Image.Resampling.BILINEAR, box=box)
+
+
+def mirrored(image: "Image.Image") -> "Image.Image":
+    """Left and right exchanged."""
+    from PIL import ImageOps
+
+    return ImageOps.mirror(image)
 
 
 def coloured(image: "Image.Image", draws: np.random.Generator) -> "Image.Image":

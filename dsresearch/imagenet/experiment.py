@@ -1,4 +1,4 @@
-"""The Sacred experiment of ImageNet-sized work, with two commands beside the training: `enlarge` and `feed`."""
+"""The Sacred experiment of ImageNet-sized work, with three commands beside the training: `enlarge`, `draw`, `feed`."""
 
 import dataclasses
 import statistics
@@ -58,6 +58,15 @@ def experiment() -> Experiment:
         )
 
     @ex.command(unobserved=True)
+    def draw(_config: dict[str, Any]) -> str:
+        """Draw the figure and the page of a finished run, `out`, from its files alone."""
+        from dsresearch.imagenet.figure import draw as draw_run
+
+        if not (Path(_config["out"]) / "result.json").exists():
+            raise InputError(f"out={_config['out']!r} is not allowed: it holds no finished run")
+        return draw_run(Path(_config["out"]))
+
+    @ex.command(unobserved=True)
     def feed(_config: dict[str, Any]) -> dict[str, Any]:
         """Measure how many pictures a second the stream gives where nobody takes them: `steps` batches."""
         return _feed(_config)
@@ -108,18 +117,19 @@ def _train(config: dict[str, Any], sacred: SacredRun) -> str:
                 kept = time.monotonic()
         run.keep()
         evaluated = run.evaluate(lambda text: print(text, flush=True))
+    networks = [row | _pace(run.rows, row["network"], settings.batch) for row in evaluated]
     document = {
         "pictures": label_of(Path(config["folder"])),
         "train_pictures": len(run.listing.files["train"]),
         "classes": len(run.listing.classes),
         "settings": dataclasses.asdict(settings),
-        "networks": [row | _pace(run.rows, row["network"], settings.batch) for row in evaluated],
+        "networks": networks,
         "machine": machine(),
     }
     write_json(run.out / "result.json", document)
     for name in ("curve.csv", "result.json"):
         sacred.add_artifact(str(run.out / name), name)
-    return "; ".join(f"{row['network']}: loss {row['loss_last']}" for row in document["networks"])
+    return "; ".join(f"{row['network']}: loss {row['loss_last']}" for row in networks)
 
 
 def _pace(rows: list[dict[str, Any]], network: str, batch: int) -> dict[str, Any]:
