@@ -16,6 +16,8 @@ from picture_files import encoded, folder_of
 
 from dsresearch.data.stream import Workers
 from dsresearch.design import InputError
+from dsresearch.imagenet.experiment import machine
+from dsresearch.imagenet.figure import draw
 from dsresearch.imagenet.program import Program
 from dsresearch.imagenet.run import Run
 from dsresearch.imagenet.settings import Settings
@@ -228,6 +230,28 @@ def test_a_folder_holds_one_run(tmp_path: Path) -> None:
     assert not (tmp_path / "other").exists()
 
 
+def test_the_page_of_a_run_is_drawn_from_its_files_and_says_on_what(tmp_path: Path) -> None:
+    rows = [f"{name},{step},0.05,{3 - step / 10},1,0.5,0.0" for name in ("xception", "vgg16") for step in (1, 2, 3)]
+    (tmp_path / "curve.csv").write_text("network,step,rate,loss,wrong,seconds,waited\n" + "\n".join(rows) + "\n")
+    own = {"steps": 3, "loss_first": 2.9, "loss_last": 2.7, "step_s": 0.5, "steps_per_s": 2.0}
+    result = {
+        "pictures": "small, enlarged from 20 to 40 px",
+        "train_pictures": 18,
+        "classes": 3,
+        "settings": dataclasses.asdict(settings()),
+        "networks": [{**own, "network": "xception"}, {**own, "network": "vgg16", "steps_per_s": 1.0}],
+        "machine": machine(),
+    }
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    page = draw(tmp_path)
+    assert "small, enlarged from 20 to 40 px" in page
+    assert "| xception | 3 | 2.900 | 2.700 | 0.50 | 2 | 1.00 | 28 |" in page
+    assert "| vgg16 | 3 | 2.900 | 2.700 | 0.50 | 1 | 0.50 | – |" in page
+    first = (tmp_path / "figure.png").read_bytes()
+    draw(tmp_path)
+    assert (tmp_path / "figure.png").read_bytes() == first
+
+
 # --- the experiment -----------------------------------------------------------------------------------------------
 
 
@@ -266,6 +290,12 @@ def test_the_experiment_trains_a_network_of_the_zoo_and_says_on_what(tmp_path: P
     assert found["pictures"] == "small, enlarged from 20 to 40 px"
     assert found["networks"][0]["steps"] == 3
     assert (tmp_path / "sacred" / "1" / "curve.csv").read_bytes() == (tmp_path / "run" / "curve.csv").read_bytes()
-    done = sacred("feed", "with", f"folder={large}", "image=32", "batch=4", "steps=2")
+    done = sacred("draw", "with", f"out={tmp_path}/run")
     assert done.returncode == 0, done.stderr
-    assert "images_per_s" in done.stderr
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {"figure.png", "figure.pdf", "README.md"}
+    words = (f"folder={large}", "image=32", "batch=4", "steps=2", f"out={tmp_path}/feed")
+    done = sacred("feed", "with", *words)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((tmp_path / "feed" / "feed-32px.json").read_text())["rows"]
+    assert [row["threads"] for row in rows] == [1, 2]
+    assert all(row["images_per_s"] > 0 and row["images_per_cpu_s"] > 0 for row in rows)

@@ -5,7 +5,7 @@ import statistics
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sacred import Experiment
 from sacred.run import Run as SacredRun
@@ -13,12 +13,15 @@ from sacred.run import Run as SacredRun
 from dsresearch import runtime
 from dsresearch.data.enlarge import enlarge as enlarge_pictures
 from dsresearch.data.enlarge import label_of
-from dsresearch.data.listing import listed
-from dsresearch.data.stream import Stream, Workers
+from dsresearch.data.listing import Listing, listed
+from dsresearch.data.stream import AHEAD, Stream, Workers
 from dsresearch.design import InputError, nearest
 from dsresearch.imagenet.settings import Settings
 from dsresearch.ledger import Stopped, stop_requests
 from dsresearch.store import write_json
+
+if TYPE_CHECKING:
+    from dsresearch.imagenet.run import Run
 
 BESIDE: dict[str, Any] = {
     "folder": "",  # of the pictures, train|test/<class>/<name>.jpg|jpeg|png
@@ -68,7 +71,7 @@ def experiment() -> Experiment:
 
     @ex.command(unobserved=True)
     def feed(_config: dict[str, Any]) -> dict[str, Any]:
-        """Measure how many pictures a second the stream gives where nobody takes them: `steps` batches."""
+        """Measure how many pictures a second the stream gives where nobody takes them: `steps` batches, to `out`."""
         return _feed(_config)
 
     return ex
@@ -116,20 +119,25 @@ def _train(config: dict[str, Any], sacred: SacredRun) -> str:
                 run.keep()
                 kept = time.monotonic()
         run.keep()
-        evaluated = run.evaluate(lambda text: print(text, flush=True))
-    networks = [row | _pace(run.rows, row["network"], settings.batch) for row in evaluated]
+        paces = [_pace(run.rows, name, settings.batch) for name in settings.names]
+        _conclude(run, paces, config)  # before the evaluation, which may be stopped
+        scores = run.evaluate(lambda text: print(text, flush=True))
+        _conclude(run, [pace | score for pace, score in zip(paces, scores, strict=True)], config)
+    for name in ("curve.csv", "result.json"):
+        sacred.add_artifact(str(run.out / name), name)
+    return "; ".join(f"{pace['network']}: loss {pace['loss_last']}" for pace in paces)
+
+
+def _conclude(run: "Run", networks: list[dict[str, Any]], config: dict[str, Any]) -> None:
     document = {
         "pictures": label_of(Path(config["folder"])),
         "train_pictures": len(run.listing.files["train"]),
         "classes": len(run.listing.classes),
-        "settings": dataclasses.asdict(settings),
+        "settings": dataclasses.asdict(run.settings),
         "networks": networks,
         "machine": machine(),
     }
     write_json(run.out / "result.json", document)
-    for name in ("curve.csv", "result.json"):
-        sacred.add_artifact(str(run.out / name), name)
-    return "; ".join(f"{row['network']}: loss {row['loss_last']}" for row in networks)
 
 
 def _pace(rows: list[dict[str, Any]], network: str, batch: int) -> dict[str, Any]:
@@ -138,6 +146,7 @@ def _pace(rows: list[dict[str, Any]], network: str, batch: int) -> dict[str, Any
     tenth = max(len(own) // 10, 1)
     seconds = statistics.median([row["seconds"] for row in own[1:]] or [own[0]["seconds"]])
     return {
+        "network": network,
         "steps": len(own),
         "loss_first": round(statistics.fmean(row["loss"] for row in own[:tenth]), 4),
         "loss_last": round(statistics.fmean(row["loss"] for row in own[-tenth:]), 4),
@@ -150,31 +159,40 @@ def _pace(rows: list[dict[str, Any]], network: str, batch: int) -> dict[str, Any
 
 def _feed(config: dict[str, Any]) -> dict[str, Any]:
     _needs(config, "folder")
-    settings = settings_of(config)
-    stream = Stream(
-        listed(Path(config["folder"])),
-        side=settings.image,
-        batch=settings.batch,
-        seed=settings.seed,
-        workers=Workers(config["workers"], config["processes"]),
-    )
-    try:
-        next(stream)  # what starts the workers
-        began = time.perf_counter()
-        for _ in range(settings.steps):
-            next(stream)
-        seconds = time.perf_counter() - began
-    finally:
-        stream.close()
-    return {
+    settings, listing = settings_of(config), listed(Path(config["folder"]))
+    crews = [Workers(threads) for threads in sorted({1, config["workers"]})]
+    crews += [Workers(1, config["processes"])] if config["processes"] else []
+    document = {
+        "what": "pictures a second that the stream gives where nobody takes them",
         "pictures": label_of(Path(config["folder"])),
         "image": settings.image,
         "batch": settings.batch,
         "batches": settings.steps,
-        "threads": config["workers"],
-        "processes": config["processes"],
-        "images_per_s": round(settings.steps * settings.batch / seconds, 1),
+        "rows": [_fed(settings, listing, workers) for workers in crews],
         "machine": machine(),
+    }
+    write_json(Path(config["out"]) / f"feed-{settings.image}px.json", document)
+    return document
+
+
+def _fed(settings: Settings, listing: Listing, workers: Workers) -> dict[str, Any]:
+    """One row: by the clock, and by the processor's time, which other work on the machine does not lengthen."""
+    stream = Stream(listing, side=settings.image, batch=settings.batch, seed=settings.seed, workers=workers)
+    try:
+        for _ in range(AHEAD * (workers.threads + 1)):  # what was made ahead before the clock began
+            next(stream)
+        began, used = time.perf_counter(), time.process_time()
+        for _ in range(settings.steps):
+            next(stream)
+        seconds, cpu = time.perf_counter() - began, time.process_time() - used
+    finally:
+        stream.close()
+    pictures = settings.steps * settings.batch
+    return {
+        "threads": workers.threads,
+        "processes": workers.processes,
+        "images_per_s": round(pictures / seconds, 1),
+        "images_per_cpu_s": None if workers.processes else round(pictures / cpu, 1),
     }
 
 
