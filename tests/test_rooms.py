@@ -54,7 +54,6 @@ HOUSE = {
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
     "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"),
-    "recipes": Room(),
     "optimiser": Room("", "jax optax", "jax optax"),
     "train": Room("design modules networks optimiser", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),

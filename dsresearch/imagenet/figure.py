@@ -71,8 +71,8 @@ def _page(result: Mapping[str, Any]) -> str:
     for row in result["networks"]:
         published = PUBLISHED.get(row["network"])
         ratio = f"{row['steps_per_s'] / first['steps_per_s']:.2f}"
-        cells = (row["network"], row["steps"], f"{row['loss_first']:.3f}", f"{row['loss_last']:.3f}")
-        cells += (f"{row['step_s']:.2f}", f"{row['steps_per_s']:.3g}", ratio, published or "–")
+        cells = [row["network"], row["steps"], f"{row['loss_first']:.3f}", f"{row['loss_last']:.3f}"]
+        cells += [f"{row['step_s']:.2f}", f"{row['steps_per_s']:.3g}", ratio, published or "–"]
         table.append(tuple(map(str, cells)))
     keys = ("networks", "image", "batch", "steps", "recipe", "rate", "seed")
     changed = " ".join(f"{key}={settings[key]}" for key in keys)
