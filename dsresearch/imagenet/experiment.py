@@ -11,13 +11,13 @@ from sacred import Experiment
 from sacred.run import Run as SacredRun
 
 from dsresearch import runtime
+from dsresearch.attempt import Stopped, stop_requests
 from dsresearch.data.enlarge import enlarge as enlarge_pictures
 from dsresearch.data.enlarge import label_of
 from dsresearch.data.listing import Listing, listed
 from dsresearch.data.stream import AHEAD, Stream, Workers
 from dsresearch.design import InputError, nearest
 from dsresearch.imagenet.settings import Settings
-from dsresearch.ledger import Stopped, stop_requests
 from dsresearch.store import write_json
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def _train(config: dict[str, Any], sacred: SacredRun) -> str:
             whole = len({int(state.step) for state in run.states}) == 1
             if whole and asked_to_stop():
                 run.keep()
-                raise Stopped()
+                raise Stopped(f"stopped after step {run.done}; the same command goes on from there")
             if whole and time.monotonic() - kept > settings.checkpoint_seconds:
                 run.keep()
                 kept = time.monotonic()
