@@ -38,7 +38,7 @@ test-parity: $(READY)  ## networks beside those of Keras and others, which are i
 	$(BIN)/dsresearch cost --tables docs
 
 torture: $(READY)  ## kill a study 50 times at random moments, start it eight times at once; its files must be the same
-	$(BIN)/python tests/torture/torment.py --log results/measurements/torture.jsonl
+	PYTHONPATH=tests $(BIN)/python -m torture.torment --log results/measurements/torture.jsonl
 
 check: $(READY)  ## lint, format, types, and which room may import which
 	$(BIN)/ruff check .

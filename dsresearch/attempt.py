@@ -3,7 +3,9 @@
 No jax here: what is trained comes as an iterator of epochs.
 """
 
+import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from dsresearch.store import CellFolder, write_json
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_SHARE = 0.03  # of the wall time at most: where writing takes long, checkpoints come less often
 PROGRESS_SECONDS = 0.5
+ORPHAN_SECONDS = 30.0  # for an epoch to end and a checkpoint to be written
 
 
 class Stopped(SacredInterrupt):
@@ -83,13 +86,28 @@ class Progress:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turns SIGTERM, SIGINT and the end of the process that started this one into a question asked between epochs."""
+    """Turns SIGTERM, SIGINT and the end of the process that started this one into a question asked between epochs.
+
+    Nobody waits for an orphan: where its epoch, or a compilation, takes longer than ORPHAN_SECONDS, it ends in the
+    middle, and the last checkpoint counts.
+    """
     asked: list[int] = []
+    over = threading.Event()
+    threading.Thread(target=_end_orphan, args=(over,), daemon=True).start()
     previous = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     for number in previous:
         signal.signal(number, lambda number, frame: asked.append(number))
     try:
         yield lambda: bool(asked) or runtime.orphaned()
     finally:
+        over.set()
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+def _end_orphan(over: threading.Event) -> None:
+    while not over.wait(1.0):
+        if runtime.orphaned():
+            if not over.wait(ORPHAN_SECONDS):
+                os._exit(runtime.STOPPED)
+            return

@@ -96,25 +96,27 @@ class Launcher:
 
     def _aside(self, kind: str, there: Callable[[], bool], doing: str, what: str) -> int:
         """Run a process that trains no cell to its end, or wait for another launcher's, until its result is there."""
-        told = False
+        if not there():
+            self._say(doing)
         while not there():
-            if not told:
-                self._say(doing)
-            told, began = True, time.monotonic()
-            process = self._start(kind, str(self.store.root))
-            while process.poll() is None or (process.returncode == HELD and time.monotonic() < began + HELD_SECONDS):
-                if self._stopping:
-                    process.terminate()
-                time.sleep(POLL_SECONDS)
+            code = HELD if self.store.is_claimed(kind) else self._to_its_end(self._start(kind, str(self.store.root)))
             if self._stopping:
                 return STOPPED
-            if process.returncode == DONE:
+            if code == DONE:
                 break
-            if process.returncode != HELD:
-                self._refuse(process.returncode, kind)
+            if code != HELD:
+                self._refuse(code, kind)
                 self._say(f"{what} failed: {self._last_words(kind)}")
                 return FAILED
+            time.sleep(POLL_SECONDS)
         return DONE
+
+    def _to_its_end(self, process: "subprocess.Popen[bytes]") -> int:
+        while process.poll() is None:
+            if self._stopping:
+                process.terminate()
+            time.sleep(POLL_SECONDS)
+        return process.wait()
 
     def _baseline_anew(self) -> list[Cell]:
         """The baseline once more, where `rerun` and the stored one come from different machines or versions."""

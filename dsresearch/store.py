@@ -171,6 +171,10 @@ class Store:
         """Hold a piece of work that is no cell; raises HeldError where another live process does it."""
         return claimed(self.root / "claims" / work)
 
+    def is_claimed(self, work: str) -> bool:
+        """Whether a live process does a piece of work that is no cell."""
+        return held(self.root / "claims" / work)
+
     @contextlib.contextmanager
     def one_at_a_time(self) -> Iterator[None]:
         """Of several launchers of this machine one writes the study's tables, the others wait: the last to write has

@@ -2,7 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from dsresearch import data
+from dsresearch.design import InputError
 from dsresearch.launch import ENVIRONMENT, Launcher, default_workers
 from dsresearch.ledger import cell_of
 from dsresearch.plan import Request, plan
@@ -46,3 +49,42 @@ def test_what_is_written_of_a_cell_is_that_cell_again(tmp_path: Path) -> None:
 
 def test_workers_leave_a_cell_its_threads() -> None:
     assert default_workers(threads=1) >= default_workers(threads=2) >= 1
+
+
+def test_another_launchers_proof_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a process that would only find it held."""
+    one = launcher(tmp_path)
+    answers = iter([False, False, False, True])
+    monkeypatch.setattr(one, "_start", lambda *words: pytest.fail("it was started"))
+    with one.store.claim("prove"):
+        assert one._aside("prove", lambda: next(answers), "proving", "the proof") == 0
+    with pytest.raises(pytest.fail.Exception):
+        one._aside("prove", lambda: False, "proving", "the proof")
+
+
+def test_a_cell_that_another_launcher_holds_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = launcher(tmp_path)
+    started: list[str] = []
+    monkeypatch.setattr(one, "_start", lambda kind, root, cell: started.append(cell) or object())
+    one.workers = 2
+    first, second, third = one.plan.cells[:3]
+    with one.store.cell(first).claim():
+        waiting = {first: 0.0, second: 0.0, third: 0.0}
+        one._fill(waiting)
+    assert started == [second.id, third.id]
+    assert waiting[first] > 0
+
+
+def test_what_every_cell_would_meet_ends_the_study_in_one_line(tmp_path: Path) -> None:
+    one = launcher(tmp_path)
+    log = one.store.log("cell")
+    log.write_text("what another said\n")
+    one._log_starts["cell"] = log.stat().st_size
+    log.write_text(log.read_text() + "warning: this\nerror: data='digits' are other pictures\n")
+    with pytest.raises(InputError, match=r"^data='digits' are other pictures$"):
+        one._refuse(2, "cell")
+    one._refuse(1, "cell")  # this cell's own failure
+    assert one._words("cell")[0] == "warning: this"
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    with pytest.raises(InputError, match="vanished"):
+        one._refuse(1, "cell")

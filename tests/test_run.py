@@ -72,7 +72,7 @@ def test_a_study_goes_on_from_its_exported_files_alone(study: Path, tmp_path: Pa
 def test_a_cell_trained_again_is_the_studys_to_the_bit(study: Path, tmp_path: Path) -> None:
     alone = tmp_path / "alone"
     shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
-    cell = next(row["cell_id"] for row in rows(alone) if row["arm"] == "hybrid")
+    cell = next(row["cell_id"] for row in rows(alone) if row["control_kind"] == "bit")  # its program was the baseline's
     before = contents(alone)
     again = dsresearch("again", str(alone), "--cell", cell)
     assert again.returncode == 0, again.stderr
@@ -106,6 +106,17 @@ def test_damaged_exported_files_make_no_cells(
     assert said in refused.stderr
     assert refused.stderr.count("\n") == 1
     assert contents(alone) == before
+
+
+def test_cells_of_one_program_compile_it_once_and_rerun_anew(study: Path) -> None:
+    cells = {(row["arm"], row["control_kind"]): row["cell_id"] for row in rows(study)}
+    told = {name: (study / f"cells/{cell}/attempts/1/info.json").read_text() for name, cell in cells.items()}
+    info = {name: json.loads(text) for name, text in told.items()}
+    for control in ("bit", "seed", "split"):
+        assert info["separable", control]["programs_taken"] >= 20
+        assert info["separable", control]["programs_compiled"] <= 2  # what moves a weight by one ulp, for `bit`
+    assert info["separable", "rerun"]["programs_taken"] == 0
+    assert info["separable_strict", "exact"]["programs_compiled"] < info["separable", "rerun"]["programs_compiled"]
 
 
 def test_rerun_in_a_fresh_process_is_the_baseline_to_the_bit(study: Path) -> None:

@@ -14,7 +14,7 @@ from torture.torment import PHASES, Torment, differing, due_phases
 from dsresearch import determinism
 from dsresearch.report.table_facts import PROMISES
 
-SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials", "1", "recipe.epochs=4")
+SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials", "3")
 
 
 def test_a_study_killed_in_every_phase_ends_with_the_same_files(tmp_path: Path) -> None:

@@ -50,16 +50,17 @@ class Float64Only(TorchDispatchMode):
         return found
 
 
-def theirs(of: Reference, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, Arrays]:
-    """Logits, and the gradients of the loss."""
+def theirs(of: Reference, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, float, Arrays]:
+    """Logits, what the loss divides them by (else it may be flat: they are large), and its gradients."""
     pictures = torch.from_numpy(x).requires_grad_()
     leaves = {(layer, leaf): value for (kind, layer, leaf), value in of.leaves.items() if kind == "params"}
     with Float64Only():
         logits = of.logits(pictures)
-        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, CLASSES), torch.from_numpy(labels))
+        spread = logits.std().item()
+        loss = torch.nn.functional.cross_entropy(logits.reshape(-1, CLASSES) / spread, torch.from_numpy(labels))
         gradients = torch.autograd.grad(loss, [pictures, *(leaf.tensor for leaf in leaves.values())])
     found = {name: leaf.ours(g.numpy()) for (name, leaf), g in zip(leaves.items(), gradients[1:], strict=True)}
-    return logits.detach().numpy(), {("pictures",): gradients[0].numpy(), **found}
+    return logits.detach().numpy(), spread, {("pictures",): gradients[0].numpy(), **found}
 
 
 def our_logits(architecture: Architecture, weights: Any, x: np.ndarray) -> np.ndarray:
@@ -68,12 +69,14 @@ def our_logits(architecture: Architecture, weights: Any, x: np.ndarray) -> np.nd
     return np.asarray(jax.jit(lambda weights, x: Network(architecture).apply(weights, x, False))(*narrow))
 
 
-def ours(architecture: Architecture, weights: Any, x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, Arrays]:
+def ours(
+    architecture: Architecture, weights: Any, x: np.ndarray, labels: np.ndarray, spread: float
+) -> tuple[np.ndarray, Arrays]:
     """Logits, and the gradients of the loss, in float64."""
 
     def loss(params: Any, pictures: jax.Array, rest: Any, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         logits = Network(architecture).apply({**rest, "params": params}, pictures, False)
-        chances = jax.nn.log_softmax(logits).reshape(-1, CLASSES)
+        chances = jax.nn.log_softmax(logits / spread).reshape(-1, CLASSES)
         return -jnp.take_along_axis(chances, labels[:, None], 1).mean(), logits
 
     with jax.enable_x64(True):
@@ -87,10 +90,10 @@ def ours(architecture: Architecture, weights: Any, x: np.ndarray, labels: np.nda
 
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Euclidean, relative to what is wanted; infinite where that is nothing and something was found."""
+    """Euclidean, relative to what is wanted."""
     assert found.shape == wanted.shape
-    apart, size = float(np.linalg.norm(found - wanted)), float(np.linalg.norm(wanted))
-    return apart / size if size else (float("inf") if apart else 0.0)
+    assert np.linalg.norm(wanted) > 0
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
 
 
 @contextlib.contextmanager
@@ -115,11 +118,11 @@ def test_logits_and_gradients_are_theirs(name: str, record: Record) -> None:
         randomise(other)
         x = draws.pictures(case.sides)
         labels = draws.labels(BATCH * (case.sides[0] * case.sides[1] if case.dense else 1))
-        wanted, their_gradients = theirs(other, x, labels)
+        wanted, spread, their_gradients = theirs(other, x, labels)
     weights = variables(other)
     check_weights(architecture, weights)
     single = distance(our_logits(architecture, weights, x), wanted)
-    logits, our_gradients = ours(architecture, weights, x, labels)
+    logits, our_gradients = ours(architecture, weights, x, labels, spread)
     assert our_gradients.keys() == their_gradients.keys()
     gradients = {name: distance(our_gradients[name], each) for name, each in their_gradients.items()}
     worst = max(gradients, key=gradients.__getitem__)

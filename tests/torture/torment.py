@@ -1,6 +1,6 @@
 """Kills a study at random moments until it is done all the same, and compares it with one that was left alone.
 
-    python tests/torture/torment.py --kills 50 --log results/measurements/torture.jsonl      (that is `make torture`)
+    PYTHONPATH=tests python -m torture.torment --log results/measurements/torture.jsonl      (that is `make torture`)
 
 A study is started, `kill -9` comes at a random moment of a phase that is due, and the same command is given again,
 until the study is done; then its files are compared byte for byte with those of a study that nobody disturbed, and the
@@ -13,6 +13,7 @@ where the launcher alone was killed while a worker was in a phase, nothing but t
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -23,13 +24,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
+import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
+
+from torture.forked import Forked, import_everything
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
@@ -48,6 +51,7 @@ class Torment:
         command: of `dsresearch`, without --out.
         scratch: where its studies lie.
         draw: what is random.
+        forked: whether processes are forked from this one (forked.py).
         home: where the undisturbed study and the compiled programs lie, for several of these side by side.
         reported: whether `dsresearch report` is tormented too.
     """
@@ -57,6 +61,7 @@ class Torment:
     draw: random.Random
     home: Path
     reported: bool = True
+    forked: bool = False
     kills: list[dict[str, Any]] = field(default_factory=list)
     spans: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds of each phase, seen
 
@@ -72,8 +77,10 @@ class Torment:
     def straight(self) -> Path:
         """A study that is left alone, with its report."""
         folder = self.home / "straight" / "study"
+        if self.reported and (folder / "verdict.json").exists():
+            return folder
         for words in self._words(folder):
-            code = self._ended(self._start(words, compiled=True))
+            code = self._ended(self._start(words, compiled=True, forked=False))
             assert code == 0, f"{words} ended with {code}"
         return folder
 
@@ -87,12 +94,12 @@ class Torment:
         if self.reported:
             yield ["report", str(folder)]
 
-    def _start(self, words: list[str], compiled: bool) -> "subprocess.Popen[bytes]":
+    def _start(self, words: list[str], compiled: bool, forked: bool | None = None) -> Any:
         """A command in a session of its own; where nothing of compilation is tried, programs come from a cache."""
         cache = {"JAX_COMPILATION_CACHE_DIR": str(self.home / "compiled")} if compiled else {}
         fast = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         told = {"PYTHONPATH": f"{HERE}:{ROOT}", "TORTURE_SOCKET": str(self.scratch / "line")}
-        return subprocess.Popen(
+        return (Forked if (self.forked if forked is None else forked) else subprocess.Popen)(
             [sys.executable, "-m", "dsresearch", *words],
             cwd=ROOT,
             env={**os.environ, **cache, **fast, **told},
@@ -205,17 +212,13 @@ class Torment:
 
 
 def working(folder: Path) -> list[int]:
-    """Processes with the study's folder in their command, as this machine sees them."""
+    """Processes with a file of the study open: every worker has its log, as this machine sees them."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-                alive = (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z"
-            except OSError:
-                continue
-            if alive and str(folder).encode() in words:
-                found.append(int(entry.name))
+            with contextlib.suppress(OSError):
+                opened = [os.readlink(path) for path in (entry / "fd").iterdir()]
+                found += [int(entry.name)] if any(path.startswith(f"{folder}/") for path in opened) else []
     return found
 
 
@@ -242,23 +245,20 @@ def due_phases(kills: list[dict[str, Any]], wanted: int, each: int, phases: tupl
     return lacking or (list(phases) if len(kills) < wanted else [])
 
 
-@dataclass
+@dataclass(frozen=True)
 class Log:
-    """The events of all torments, kept as they come."""
+    """The events of all torments, a line of JSON each, as they come; several processes write."""
 
-    path: Path | None
-    events: list[dict[str, Any]] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    path: Path
 
     def tell(self, event: dict[str, Any]) -> None:
-        with self.lock:
-            self.events.append(event)
-            print(json.dumps(event), flush=True)
-            if self.path is not None:
-                self.path.write_text("".join(json.dumps(event) + "\n" for event in self.events))
+        print(json.dumps(event), flush=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
 
     def of(self, name: str) -> list[dict[str, Any]]:
-        return [event for event in self.events if name in event]
+        events = map(json.loads, self.path.read_text(encoding="utf-8").splitlines())
+        return [event for event in events if name in event]
 
 
 def torments(torment: Torment, log: Log, wanted: int, each: int) -> None:
@@ -277,6 +277,16 @@ def torments(torment: Torment, log: Log, wanted: int, each: int) -> None:
         shutil.rmtree(folder.parent)
 
 
+def _in_a_fork(torment: Torment, log: Log, wanted: int, each: int) -> NoReturn:
+    """A process for each torment: to fork more from one of several threads is asking for trouble."""
+    try:
+        torments(torment, log, wanted, each)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50)
@@ -285,30 +295,30 @@ def main() -> int:
     parser.add_argument("--starters", type=int, default=8)
     parser.add_argument("--times", type=int, default=3, help="how often they start at once")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--log", type=Path, help="where the raw log goes, a line of JSON an event")
+    parser.add_argument("--forked", action="store_true", help="fork processes from one that has imported everything")
+    parser.add_argument("--log", type=Path, required=True, help="where the raw log goes, a line of JSON an event")
     parser.add_argument("--scratch", type=Path, help="where the studies lie; an undisturbed one that is there is taken")
     words = parser.parse_args()
-    command = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--setup", "hybrid", "recipe.epochs=8")
+    arms = ("--setup", "separable", "--setup", "hybrid")
+    command = ("run", "hybrid", "--profile", "smoke", *arms, "recipe.epochs=8", "--workers", "1")
     home, log = words.scratch or Path(tempfile.mkdtemp(prefix="torture-")), Log(words.log)
-    log.tell({"command": " ".join(command), "kills": words.kills, "each": words.each, "seed": words.seed})
+    words.log.unlink(missing_ok=True)
+    asked = {name: getattr(words, name) for name in ("kills", "each", "seed", "forked")}
+    log.tell({"command": " ".join(command), **asked})
     crowd = [
-        Torment(command, home / str(number), random.Random(100 * words.seed + number), home)
+        Torment(command, home / str(number), random.Random(100 * words.seed + number), home, forked=words.forked)
         for number in range(words.side_by_side)
     ]
     straight = crowd[0].straight()
-    threads = [
-        threading.Thread(target=torments, args=(torment, log, words.kills, words.each), daemon=True)
-        for torment in crowd
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    if words.forked:
+        import_everything()
+    torments_of = [os.fork() or _in_a_fork(torment, log, words.kills, words.each) for torment in crowd]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) for process in torments_of]
     for number in range(1, words.times + 1):
         folder = home / f"together{number}" / "study"
         found = crowd[0].together(folder, words.starters)
         log.tell({"study": folder.parent.name, **found, "differing": differing(folder, straight)})
-    good = _summary(log, words.kills, words.each)
+    good = _summary(log, words.kills, words.each) and not any(codes)
     if words.scratch is None:
         shutil.rmtree(home)
     return 0 if good else 1
