@@ -49,7 +49,7 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def settings(**changes: Any) -> Settings:
-    small = {"networks": "xception,inception_v3", "image": 32, "batch": 4, "steps": 6, "polyak": 0.9, "rate": 0.05}
+    small = {"networks": "xception,vgg16", "image": 32, "batch": 4, "steps": 6, "polyak": 0.9, "rate": 0.05}
     return Settings(**{**small, **changes})
 
 
@@ -106,6 +106,7 @@ def test_dropout_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"networks": "xceptoin"}, "did you mean 'xception'"),
         ({"networks": "xception,xception"}, "every name once"),
+        ({"networks": "inception_v3", "image": 64}, "image=64 is not allowed: too small for the strides, at least 75"),
         ({"steps": 0}, "steps=0 is not allowed: a whole number from 1"),
         ({"steps": 1.5}, "steps=1.5"),
         ({"batch": True}, "batch=True"),

@@ -86,7 +86,7 @@ HOUSE = {
     ),
     "statistics": Room("design", "numpy scipy"),
     "imagenet": Room(
-        "design modules networks recipes data optimiser train checkpoint runtime schema store attempt statistics",
+        "design modules networks cost data optimiser train recipes checkpoint runtime schema store attempt statistics",
         "jax optax numpy sacred matplotlib",
         "jax flax optax orbax sacred matplotlib",
     ),

@@ -3,7 +3,7 @@
 import dataclasses
 import statistics
 import time
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,7 +208,15 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "system": runtime.system(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: found for name in packages if (found := _version(name))},
         "commit": commit,
         "dirty": dirty,
     }
+
+
+def _version(package: str) -> str:
+    """The installed version, or nothing: Grain is an extra."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""

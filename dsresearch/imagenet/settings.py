@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dsresearch import cost
 from dsresearch.design import DTYPES, InputError, Recipe, one_of, replace
 from dsresearch.networks.catalogue import named
 from dsresearch.networks.inception_v3 import InceptionV3
@@ -28,7 +29,7 @@ class Settings:
         rate: at first; 0 means the recipe's.
         decay: weight decay; -1 means the paper's for the network.
         dropout: in front of the last layer; -1 means the recipe's.
-        smoothing: label smoothing, off in the Xception paper.
+        smoothing: label smoothing, off in the Xception paper; pictures of several classes have none.
         polyak: decay of the average of the weights, which evaluation uses.
         top: k of MAP@k, which multi-label pictures are evaluated by.
         test_pictures: an even spread of so many test pictures; 0 means all.
@@ -68,7 +69,7 @@ class Settings:
         if len(set(self.names)) != len(self.names):
             raise InputError(f"networks={self.networks!r} is not allowed: every name once")
         for name in self.names:
-            named(name, image=self.image)
+            cost.network(named(name, image=self.image))  # refuses a picture too small for the strides
 
     @property
     def names(self) -> tuple[str, ...]:
