@@ -171,6 +171,7 @@ def _feed(config: dict[str, Any]) -> dict[str, Any]:
         "rows": [_fed(settings, listing, workers) for workers in crews],
         "machine": machine(),
     }
+    Path(config["out"]).mkdir(parents=True, exist_ok=True)
     write_json(Path(config["out"]) / f"feed-{settings.image}px.json", document)
     return document
 
