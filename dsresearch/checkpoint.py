@@ -67,7 +67,8 @@ class Checkpoints:
 
     def _kept(self) -> list[Path]:
         """The finished checkpoints, oldest first."""
-        return sorted(path.with_suffix("") for path in self.folder.glob("*.sha256"))
+        found = [path.with_suffix("") for path in self.folder.glob("*.sha256")]
+        return sorted(found, key=lambda path: tuple(map(int, path.name.split("-"))))  # a million steps have 7 digits
 
     def _remove_unfinished(self) -> None:
         """What a kill in the middle of `save` leaves: Orbax's folder under either name, without its list."""

@@ -150,8 +150,8 @@ def run_commandline(ex: Experiment) -> None:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
         sys.exit(_complain(str(error)))
-    except Stopped:
-        print("stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
+    except Stopped as stopped:
+        print(str(stopped) or "stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         from sacred.utils import SacredError

@@ -54,7 +54,9 @@ HOUSE = {
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
-    "data": Room("design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
+    "data": Room(
+        "design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"
+    ),
     "optimiser": Room("", "jax optax", "jax optax"),
     "sharding": Room("design operators", "jax numpy", "jax"),
     "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
@@ -90,6 +92,11 @@ HOUSE = {
     ),
     "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design", "numpy scipy"),
+    "imagenet": Room(
+        "design modules networks cost data optimiser train recipes checkpoint runtime schema store attempt statistics",
+        "jax optax numpy sacred matplotlib",
+        "jax flax optax orbax sacred matplotlib",
+    ),
     "report": Room(
         "design documents studies schema statistics",
         "numpy scipy pandas pyarrow matplotlib seaborn",
