@@ -28,7 +28,7 @@ from dsresearch.report.tables import Table, injected, shortened, to_csv, to_late
 from dsresearch.report.words import WORDS
 from dsresearch.schema import write_atomic
 
-__all__ = ["Analysis", "Picture", "Table", "figures", "files", "main", "read_study", "tables"]
+__all__ = ["Analysis", "Picture", "Table", "figures", "files", "interior", "main", "read_study", "tables"]
 
 _LINE = 100  # characters of a line on the terminal
 
