@@ -127,7 +127,7 @@ def _build() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     run.set_defaults(command=_run)
-    run.add_argument("study", metavar="STUDY", help="hybrid: Figure 4 of the hybrid paper, with controls")
+    run.add_argument("study", metavar="STUDY", help="hybrid, continuum, residual, activation, twins, ...")
     run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
     run.add_argument("--out", type=_path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
@@ -140,6 +140,7 @@ def _build() -> argparse.ArgumentParser:
     run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
     run.add_argument("--launcher", default="local", help="local (default), or ray: the cluster at RAY_ADDRESS")
     run.add_argument("--resources", default="", metavar="NAME=N,...", help="of a cell on Ray, such as GPU=1")
+    run.add_argument("--yes", action="store_true", help="train a grid however large it is")
     run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
 
     status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
@@ -237,9 +238,9 @@ def _add_bench(commands: Any) -> None:
 
 
 def _run(words: argparse.Namespace) -> int:
-    from dsresearch import data
+    from dsresearch import data, rates
     from dsresearch.launch import Launcher, default_workers
-    from dsresearch.plan import Request, plan
+    from dsresearch.plan import Request, plan, refuse_large
     from dsresearch.restore import restore
     from dsresearch.store import Store
 
@@ -264,9 +265,12 @@ def _run(words: argparse.Namespace) -> int:
     store.check(decided)
     restore(store)
     workers = words.workers or default_workers(decided.protocol.threads)
+    missing = [cell for cell in decided.once if store.cell(cell).result() is None]
     if words.dry_run:
-        print("\n".join(describe(decided, store, workers)))
+        print("\n".join([*describe(decided, store, workers), rates.estimate(decided, missing)]))
         return DONE
+    if not words.yes:
+        refuse_large(decided, len(missing))
     if words.launcher == "local":
         return Launcher(decided, store, workers).run()
     try:

@@ -44,6 +44,7 @@ MOST_CELLS = 100_000  # of a grid
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
 Base = Mapping[str, Mapping[str, Any]]  # fields of every arm's design: of the stack's, of published networks', of one's
 
+MOST_CELLS = 200  # to train without being asked
 MATCHED_WITHIN = 2.0  # a factor: a group count leaves few widths to choose from, but beyond that nothing is matched
 
 
@@ -101,6 +102,15 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     theirs = {own, *filter(is_published, settings)}
     base = {part: values | (_part("design", single) if part in theirs else {}) for part, values in settings.items()}
     return _study_plan(request, draft, base)
+
+
+def refuse_large(plan: Plan, missing: int) -> None:
+    """Raise InputError where more cells are to be trained than anybody asks for by mistake."""
+    if missing > MOST_CELLS:
+        raise InputError(
+            f"this is {missing:,} cells to train ({len(plan.once):,} in all), allowed: up to {MOST_CELLS}, more with "
+            "--yes; --dry-run prints them"
+        )
 
 
 def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:

@@ -115,9 +115,10 @@ HOUSE = {
         "matplotlib seaborn",
     ),
     "settings": Room("design documents"),
+    "rates": Room("design cost runtime studies"),
     "cli": Room(
         "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
-        "again progress ledger prove exactness statistics report compare divergence paper bench"
+        "again progress ledger prove rates exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }

@@ -28,7 +28,7 @@ from dsresearch.report.tables import Table, injected, shortened, to_csv, to_late
 from dsresearch.report.words import WORDS
 from dsresearch.schema import write_atomic
 
-__all__ = ["Analysis", "Picture", "Table", "figures", "files", "main", "read_study", "tables"]
+__all__ = ["Analysis", "Picture", "Table", "figures", "files", "interior", "main", "read_study", "tables"]
 
 _LINE = 100  # characters of a line on the terminal
 
@@ -124,12 +124,13 @@ def _entry(data: bytes) -> dict[str, int | str]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def page_texts(analysis: Analysis, target: Path, into: Path, table: Table) -> dict[str, str]:
+def page_texts(analysis: Analysis, target: Path, into: Path, first: Table | None = None) -> dict[str, str]:
     """What `into` may have between markers, by their name: what is the study's own.
 
     The table of Figure 4 and the forest plot, as a link to its PNG; or the table of another study's arms and, where it
     varies the group count, what the interior of the continuum shows.
     """
+    table = first or tables(analysis)[0]
     shown_table = to_markdown(shortened(table), full=False)
     if not analysis.readings():
         told = interior(analysis)

@@ -57,7 +57,7 @@ def _inside(analysis: Analysis, plain: Series) -> str:
     return (
         f"Between the two ({counts}) no group count is distinguishable from the separable end (sign-flip tests, Holm); "
         f"the farthest is G = {farthest} with {_said(known[farthest])}, and to find a difference of "
-        f"{analysis.study.protocol.margin:g} pp with a chance of {POWER:.0%} at the spread seen here (SD "
+        f"{analysis.study.protocol.margin:g} pp with a chance of {100 * POWER:.0f} % at the spread seen here (SD "
         f"{spread:.2f} pp) about {_trials(analysis, spread):,} trials would be needed."
     )
 

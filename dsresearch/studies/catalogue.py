@@ -65,7 +65,10 @@ CONTINUUM = Study(
     # Ten epochs and five trials, because there are fifty arms: on digits their compilation takes longer than their
     # training. At width 16 a group count leaves few widths, so that some matched arms miss by half: wider profiles have
     # the nearer matches, and the deviation stands in every row.
-    settings={"quick": {"recipe": {"epochs": 10}, "protocol": {"trials": 5}}},
+    settings={
+        "quick": {"recipe": {"epochs": 10}, "protocol": {"trials": 5}},
+        "cpu": {"protocol": {"trials": 5}},
+    },
 )
 
 # --- residual: Figure 9 of the Xception paper, and depth -------------------------------------------------------------
