@@ -26,17 +26,19 @@ def _settings(small: Mapping[str, Any], middle: Mapping[str, Any], **own: Mappin
     }
 
 
+_GLOBAL = {"global_share": 0.5}  # the FractalNet paper's half of the steps; its authors' script has none
 FRACTALNET = Study(
     title="What do separable layers change in a FractalNet? (Ghosh 2017, Figure 5)",
     arms=(
         Arm("fractalnet", role="baseline"),
         Arm("fractalnet_separable"),
-        # the FractalNet paper trains half of the steps by global drop-path, its authors' script none of them
-        Arm("fractalnet_global", "fractalnet", design={"global_share": 0.5}),
-        Arm("fractalnet_separable_global", "fractalnet_separable", design={"global_share": 0.5}),
-        # the same trained networks, evaluated by their deepest column alone
+        Arm("fractalnet_global", "fractalnet", design=_GLOBAL),
+        Arm("fractalnet_separable_global", "fractalnet_separable", design=_GLOBAL),
+        # the same trained networks, evaluated by their deepest column alone: what global drop-path is for
         Arm("fractalnet_deepest", "fractalnet", design={"deepest": True}),
         Arm("fractalnet_separable_deepest", "fractalnet_separable", design={"deepest": True}),
+        Arm("fractalnet_global_deepest", "fractalnet", design=_GLOBAL | {"deepest": True}),
+        Arm("fractalnet_separable_global_deepest", "fractalnet_separable", design=_GLOBAL | {"deepest": True}),
     ),
     controls=CONTROLS,
     # with 4 to 32 channels and ten epochs there is nothing to spare for the script's dropout
