@@ -22,7 +22,7 @@ from dsresearch.launch_ray import LOSSES, RemoteProcess, parse_resources
 from dsresearch.runtime import FAILED, HELD
 
 START_SECONDS, STUDY_SECONDS = 120, 580
-STUDY = ["run", "hybrid", "--profile", "smoke", "--setup", "separable", "--setup", "regular", "recipe.epochs=12"]
+STUDY = ["run", "hybrid", "--profile", "smoke", "--setup", "separable", "--setup", "regular", "recipe.epochs=150"]
 
 
 @pytest.fixture(scope="module")
