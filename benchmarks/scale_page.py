@@ -15,6 +15,7 @@ from dsresearch.studies import PROFILES
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "scale.md"
 MODELS, TRIALS = 100_000, 10  # of the study that is reckoned with, and trials a cell
+CELLS = MODELS // TRIALS
 CIFAR_TRAIN, CIFAR_TEST = 50_000, 10_000  # pictures
 GIB = 2**30
 
@@ -34,7 +35,22 @@ def measured(found: dict[str, Any]) -> str:
     ]
     head = ("what", "cells", "seconds", "seconds of the processor", "MiB at most")
     made = f"On {found['machine']}, Python {found['python']}; made-up stores of profile `{found['profile']}`."
-    return f"{table(head, rows)}\n\n{made}"
+    return f"{table(head, rows)}\n\n{made} {_reckoned(runs)}".strip()
+
+
+def _reckoned(runs: list[dict[str, Any]]) -> str:
+    """What CELLS cells would take by the slope of the two largest sizes, where they have not been measured."""
+    sizes = sorted({row["cells"] for row in runs})
+    if len(sizes) < 2 or sizes[-1] >= CELLS:
+        return ""
+    by = {(row["command"], row["cells"]): row["cpu_s"] for row in runs}
+    said = []
+    for name in sorted({row["command"] for row in runs}):
+        small, large = (by[name, cells] for cells in sizes[-2:])
+        said.append(f"{name} {large + (large - small) / (sizes[-1] - sizes[-2]) * (CELLS - sizes[-1]):.1f}")
+    return (
+        f"Not measured: {CELLS:,} cells; by the slope they would take, in seconds of the processor: {', '.join(said)}."
+    )
 
 
 def read(folder: Path, name: str) -> list[dict[str, str]]:
