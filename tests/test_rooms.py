@@ -116,8 +116,9 @@ HOUSE = {
     ),
     "settings": Room("design documents"),
     "rates": Room("design cost runtime studies"),
+    "parser": Room("__init__ design runtime"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
+        "parser design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
         "again progress ledger prove rates exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
