@@ -30,7 +30,7 @@ PACKAGES = {
     "jsonpickle",
     "copyreg",
 }
-CALLS = {"eval", "exec", "read_pickle", "to_pickle", "restore_object", "unsafe_load", "full_load"}
+CALLS = {"eval", "exec", "compile", "torch.load", "yaml.load"}
 METHODS = (".read_pickle", ".to_pickle", ".unsafe_load", ".full_load")
 
 
