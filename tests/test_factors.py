@@ -13,6 +13,7 @@ from dsresearch.plan import Request, plan
 from dsresearch.report import Analysis, read_study
 from dsresearch.report.factors import contrasts, series
 from dsresearch.report.table_factors import continuum, factors
+from dsresearch.report.table_twins import parting
 from dsresearch.store import Store
 
 
@@ -84,3 +85,19 @@ def test_the_continuum_table_counts_from_its_separable_end(spine: Analysis) -> N
     errors = {row["groups"]: row["test_error_mean_pct"] for row in table.rows if row["series"] == "width 8"}
     assert first["diff_to_end_pp"] == pytest.approx(errors[1] - errors[32])
     assert first["published_diff_pp"] == pytest.approx(4.33 - 4.93)
+
+
+def test_where_twins_part_is_read_from_the_steps_that_were_compared(tmp_path: Path) -> None:
+    """A distance that doubles every two steps from 1e-8, and one that stays at 0."""
+    made = made_up(tmp_path / "twins", "twins")
+    lines = ["study_id,control_kind,trial,step,relative_distance,param_norm"]
+    for step in range(0, 60):
+        lines += [f"twins-digits-smoke,bit,0,{step},{1e-8 * 2 ** (step / 2):.12e},1.0"]
+        lines += [f"twins-digits-smoke,exact,0,{step},0.0,1.0"]
+    (tmp_path / "twins" / "divergence.csv").write_text("\n".join(lines) + "\n")
+    table = parting(made)
+    assert table is not None
+    bit, exact = table.rows
+    assert bit["doubling_steps"] == pytest.approx(2.0)
+    assert bit["steps_to_1e6"] == 14  # 2 ** 7 = 128 is the first power beyond a hundredfold
+    assert exact["first_apart"] == exact["steps_to_1e1"] == "never"

@@ -13,7 +13,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dsresearch.report import draw_trials, table_factors, table_facts, table_noise, table_plan
+from dsresearch.report import draw_trials, table_factors, table_facts, table_noise, table_plan, table_twins
 from dsresearch.report.beside import beside as side_by_side
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis, plain
@@ -36,9 +36,9 @@ _LINE = 100  # characters of a line on the terminal
 def tables(analysis: Analysis) -> list[Table]:
     """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells.
 
-    T11 and T12 belong to studies that vary the group count or single factors.
+    T11 and T12 belong to studies that vary the group count or single factors, T13 to `twins`.
     """
-    further = (table_factors.continuum(analysis), table_factors.factors(analysis))
+    further = (table_factors.continuum(analysis), table_factors.factors(analysis), table_twins.parting(analysis))
     return [
         table4(analysis),
         verdict_table(analysis),

@@ -42,6 +42,7 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
             picture_html(picture[n], told) if n in picture else table_html(shortened(table[n])) for n in names
         )
 
+    identity = ["exactness", "determinism", "f8_divergence", *(["parting"] if "parting" in table else [])]
     sections = [
         ("answer", "The answer", _answer(analysis)),
         (
@@ -54,7 +55,11 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
         ("noise", "How much is noise", show("noise_floor", "f3_null")),
         ("tests", "Equivalence and difference", show("verdict", "f10_margin")),
         ("mechanism", "Same errors, same pictures?", show("similarity", "f7_similarity")),
-        ("identity", "Same function, same bits?", show("exactness", "determinism", "f8_divergence")),
+        (
+            "identity",
+            "Same function, same bits?",
+            show(*identity),
+        ),
         ("costs", "What it costs", show("cost", "f6_cost")),
         ("design", "What designs can show", show("power", "f9_power")),
         ("paper", "The paper's other claims", show("claims", "fractal_dark")),
