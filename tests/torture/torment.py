@@ -27,7 +27,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,7 +51,8 @@ class Torment:
         command: of `dsresearch`, without --out.
         scratch: where its studies lie.
         draw: what is random.
-        forked: whether processes are forked from this one (forked.py).
+        forked: whether `run` is forked from this process (forked.py).
+        tell: what is done with a kill's line of the log.
         home: where the undisturbed study and the compiled programs lie, for several of these side by side.
         reported: whether `dsresearch report` is tormented too.
     """
@@ -62,6 +63,7 @@ class Torment:
     home: Path
     reported: bool = True
     forked: bool = False
+    tell: Callable[[dict[str, Any]], None] = lambda kill: None
     kills: list[dict[str, Any]] = field(default_factory=list)
     spans: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # seconds of each phase, seen
 
@@ -99,14 +101,16 @@ class Torment:
         cache = {"JAX_COMPILATION_CACHE_DIR": str(self.home / "compiled")} if compiled else {}
         fast = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
         told = {"PYTHONPATH": f"{HERE}:{ROOT}", "TORTURE_SOCKET": str(self.scratch / "line")}
-        return (Forked if (self.forked if forked is None else forked) else subprocess.Popen)(
-            [sys.executable, "-m", "dsresearch", *words],
-            cwd=ROOT,
-            env={**os.environ, **cache, **fast, **told},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        how = Forked if self.forked and words[0] == "run" and forked is not False else subprocess.Popen
+        with open(self.scratch / "said.txt", "ab") as said:
+            return how(
+                [sys.executable, "-m", "dsresearch", *words],
+                cwd=ROOT,
+                env={**os.environ, **cache, **fast, **told},
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
 
     def through(self, folder: Path, due: list[str]) -> None:
         """A study from nothing to its report, killed once in each phase that is due, as far as it gets there."""
@@ -166,6 +170,7 @@ class Torment:
             process.wait()
             kill["orphans_gone_s"] = round(self._nobody_left(folder), 2)
         self.kills.append(kill | {"study": str(folder.relative_to(self.home).parent), "left": _litter(folder)})
+        self.tell(self.kills[-1])
         return True
 
     def _hear(self, seconds: float) -> tuple[str, str, int] | None:
@@ -267,10 +272,8 @@ def torments(torment: Torment, log: Log, wanted: int, each: int) -> None:
         due = due_phases(log.of("aim"), wanted, each, PHASES)
         if not due:
             return
-        folder, told = torment.scratch / f"killed{number}" / "study", len(torment.kills)
+        folder = torment.scratch / f"killed{number}" / "study"
         torment.through(folder, due)
-        for kill in torment.kills[told:]:
-            log.tell(kill)
         tables = len(list(folder.glob("tables/*")))
         differ = differing(folder, torment.home / "straight" / "study")
         log.tell({"study": str(folder.relative_to(torment.home).parent), "tables": tables, "differing": differ})
@@ -306,7 +309,14 @@ def main() -> int:
     asked = {name: getattr(words, name) for name in ("kills", "each", "seed", "forked")}
     log.tell({"command": " ".join(command), **asked})
     crowd = [
-        Torment(command, home / str(number), random.Random(100 * words.seed + number), home, forked=words.forked)
+        Torment(
+            command,
+            home / str(number),
+            random.Random(100 * words.seed + number),
+            home,
+            forked=words.forked,
+            tell=log.tell,
+        )
         for number in range(words.side_by_side)
     ]
     straight = crowd[0].straight()
