@@ -28,6 +28,7 @@ from networks_of_others import CASES, Case  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 from weights_of_others import Reference, randomise, variables  # noqa: E402
 
+from dsresearch.networks import catalogue, efficientnet, inception_v3, mobilenet_v2, xception  # noqa: E402
 from dsresearch.networks.build import Network, check_weights  # noqa: E402
 from dsresearch.networks.catalogue import named  # noqa: E402
 from dsresearch.networks.vocabulary import Architecture  # noqa: E402
@@ -140,5 +141,14 @@ def test_logits_and_gradients_are_theirs(name: str, record: Record) -> None:
         "passed": passed,
     }
     print(f"{name}: {found}")
+    jax.clear_caches()  # of a hundred networks they fill the memory
     record(name, found, None if case.dense else wanted)
     assert passed, (found, worst)
+
+
+def test_every_family_is_among_them_and_of_the_main_ones_every_point() -> None:
+    for family in catalogue.FAMILIES:
+        compared = set(family.POINTS) & set(CASES)
+        assert compared, family.__name__
+        if family in (xception, inception_v3, mobilenet_v2, efficientnet):  # auxiliary classifiers: in training alone
+            assert compared == {name for name in family.POINTS if not name.endswith("_aux")}

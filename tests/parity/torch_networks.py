@@ -28,7 +28,7 @@ INCEPTION_V3 = (
 )
 # Of a separable convolution, its two.
 SEPARABLE_V3 = tuple(f"{branch}{end}" for branch in INCEPTION_V3 for end in ("_dw", "_pw", ""))
-SHORTCUT_FIRST = ("shortcut", *(f"{i}{end}" for i in (1, 2) for end in ("_pw", "_pw1", "_pw2", "_dw", "")))
+SHORTCUT_FIRST = ("shortcut", *(f"{i}{end}" for i in (1, 2, 3) for end in ("_pw", "_pw1", "_pw2", "_dw", "")))
 SIDE_FIRST = ("side_dw", "side_1", "main_1", "main_dw", "main_2")
 
 
@@ -212,8 +212,8 @@ def _theirs() -> Iterator[tuple[str, Network]]:
     for groups in (1, 2, 3, 4, 8):
         yield f"shufflenet_v1_g{groups}", Network(cv, _pytorchcv(f"shufflenet_g{groups}_w1"))
     for name in ("resnext20_16x4d", "resnext20_32x2d", "resnext20_32x4d", "resnext29_32x4d", "resnext29_16x64d"):
-        yield name, Network(cv, _pytorchcv(f"{name}_cifar10"), CIFAR)
-    yield "resnext101_32x4d", Network(cv, _pytorchcv("resnext101_32x4d"))
+        yield name, Network(cv, _pytorchcv(f"{name}_cifar10"), CIFAR, branches=SHORTCUT_FIRST)
+    yield "resnext101_32x4d", Network(cv, _pytorchcv("resnext101_32x4d"), branches=SHORTCUT_FIRST)
     for kind, end in (("none", ""), ("u", "_bsconvu"), ("s", "_bsconvs_p1d4")):
         small = ("resnet20", "resnet110", "wrn16_1", "wrn16_4", "wrn16_8", "wrn28_2", "wrn28_10")
         for name in small:
