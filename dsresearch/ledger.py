@@ -263,7 +263,7 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
     return training.results, {
         "compile_s": round(sum(compiled), 3),
         "train_s": round(max(seconds - sum(compiled), 0.0), 3),
-        "images_per_s": round(trained / max(seconds - sum(compiled), 1e-9), 1),
+        "images_per_s": round(trained / max(seconds - sum(compiled), 1e-9), 1) if trained else None,
         "peak_mem_mib": round(runtime.peak_memory_mib(), 1),
         "cpu": runtime.processor(),
         "git_sha": commit,

@@ -138,7 +138,7 @@ def last_run(study: Study, cell: Cell) -> Any:
         return None
     runs = study.runs
     runs = runs[(runs["control_kind"] == cell.control_kind) & (runs["match"] == cell.match) & (runs["arm"] == cell.arm)]
-    told = runs[runs["images_per_s"].notna()]
+    told = runs[runs["images_per_s"] > 0]  # an attempt that only recorded what others had trained has no speed
     runs = told if len(told) else runs
     return runs.sort_values("attempt").iloc[-1] if len(runs) else None
 
