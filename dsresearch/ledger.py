@@ -249,7 +249,7 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
         "programs_compiled": count.compiled,
         "programs_taken": count.taken,
         "train_s": round(max(seconds - sum(count.seconds), 0.0), 3),
-        "images_per_s": round(trained / max(seconds - sum(count.seconds), 1e-9), 1),
+        "images_per_s": round(trained / max(seconds - sum(count.seconds), 1e-9), 1) if trained else None,
         "peak_mem_mib": round(runtime.peak_memory_mib(), 1),
         "cpu": runtime.processor(),
         "git_sha": commit,

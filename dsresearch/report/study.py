@@ -165,7 +165,7 @@ class Study:
         """The last row of runs.csv of every arm, one that tells a speed before all others."""
         if self.runs is None:
             return {}
-        runs = self.runs.assign(told=self.runs["images_per_s"].notna()).sort_values(["told", "attempt"], kind="stable")
+        runs = self.runs.assign(told=self.runs["images_per_s"] > 0).sort_values(["told", "attempt"], kind="stable")
         return {(row["arm"], row["control_kind"], row["match"]): row for row in runs.to_dict("records")}
 
     def last_run(self, cell: Cell) -> dict[str, Any] | None:

@@ -39,7 +39,7 @@ ROOT = HERE.parents[1]
 PHASES = ("compile", "epoch", "checkpoint", "ledger", "export", "report")
 VICTIMS = ("all", "launcher", "worker")
 FILES = ("protocol.toml", "trials.csv", "epochs.parquet", "predictions.parquet", "verdict.json")
-WITH_SECONDS = {"cost"}  # the table that has seconds in it
+WITH_SECONDS = {"cost", "power"}  # the tables that have seconds or hours in them
 DEADLINE = 900.0  # seconds without a word of a study: it hangs
 
 
