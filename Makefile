@@ -13,7 +13,7 @@ PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce test test-all test-peers torture check paper lock clean
+.PHONY: help reproduce test test-all test-peers test-parity torture check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ test-all: $(READY)  ## the whole test suite
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
 	$(BIN)/python -m pytest -v tests/peers
+
+test-parity: $(READY)  ## networks beside those of Keras and others, which are installed first; writes docs/parity.json
+	$(PIP) install --quiet --no-build-isolation -e '.[parity]'
+	$(BIN)/python -m pytest -v tests/parity --write-parity docs/parity.json
+	$(BIN)/dsresearch cost --tables docs
 
 torture: $(READY)  ## kill a study 50 times at random moments, start it eight times at once; its files must be the same
 	PYTHONPATH=tests $(BIN)/python -m torture.torment --log results/measurements/torture.jsonl

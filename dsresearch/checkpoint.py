@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jax
 import orbax.checkpoint as ocp
 
 from dsresearch.schema import WriteError, sync_folder, write_atomic
@@ -35,7 +36,7 @@ class Checkpoints:
             raise WriteError(path, "its folder has vanished")
         self._remove_unfinished()
         try:
-            with ocp.StandardCheckpointer() as writer:
+            with _checkpointer() as writer:
                 writer.save(path, tree)
             write_atomic(_list_of(path), _sha256_of_files(path).encode(), parents=False)
         except Exception as error:  # TensorStore has its own words for a full disk
@@ -54,7 +55,7 @@ class Checkpoints:
             try:
                 if _list_of(path).read_text(encoding="utf-8") != _sha256_of_files(path):
                     raise ValueError("sha256 differs")
-                with ocp.StandardCheckpointer() as reader:
+                with _checkpointer() as reader:
                     return int(path.name.split("-")[1]), reader.restore(path, like)
             except Exception as error:  # whatever is wrong with its files, the one before it will do
                 why = " ".join(str(error).split())[:200]
@@ -66,7 +67,8 @@ class Checkpoints:
 
     def _kept(self) -> list[Path]:
         """The finished checkpoints, oldest first."""
-        return sorted(path.with_suffix("") for path in self.folder.glob("*.sha256"))
+        found = [path.with_suffix("") for path in self.folder.glob("*.sha256")]
+        return sorted(found, key=lambda path: tuple(map(int, path.name.split("-"))))  # a million steps have 7 digits
 
     def _remove_unfinished(self) -> None:
         """What a kill in the middle of `save` leaves: Orbax's folder under either name, without its list."""
@@ -96,3 +98,13 @@ def _sha256_of_files(folder: Path) -> str:
     for path in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         sync_folder(path)
     return "".join(lines)
+
+
+def _checkpointer() -> ocp.StandardCheckpointer:
+    """Orbax for this process alone: those that share a cell hold the same arrays, and one of them writes."""
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(me, {me}, barrier_sync_key_prefix=f"process{me}")
+    return ocp.StandardCheckpointer(multiprocessing_options=alone if jax.process_count() > 1 else _BY_DEFAULT)
+
+
+_BY_DEFAULT = ocp.options.MultiprocessingOptions()

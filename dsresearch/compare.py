@@ -13,6 +13,7 @@ the same pictures in the same split, under one protocol, in one execution mode a
 refused, in one line that says why. jax is never imported.
 """
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def main(folders: list[Path], baseline: str, to: Path | None = None) -> int:
 
 def _studies(folders: tuple[Path | str, ...] | list[Path]) -> dict[str, Study]:
     """Studies by the name of their folder, or by its path where two have one name."""
-    paths = list(dict.fromkeys(Path(folder).resolve() for folder in folders))
+    paths = list(dict.fromkeys(Path(os.path.realpath(folder)) for folder in folders))
     names = [path.name for path in paths]
     named = {path.name if names.count(path.name) == 1 else str(path): path for path in paths}
     return {name: read_study(path) for name, path in named.items()}

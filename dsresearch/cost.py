@@ -252,7 +252,10 @@ class _Counter:
         assert x.shape[-1] == weights.shape[-1], (x, weights)
         return x
 
-    def join(self, columns: Sequence[_Shape], drop: float) -> _Shape:
+    def pick(self, columns: int, share: float, tested: int | None) -> None:
+        return None
+
+    def join(self, columns: Sequence[_Shape], drop: float, numbers: Sequence[int], picked: None) -> _Shape:
         assert all(column == columns[0] for column in columns), columns
         return columns[0]
 

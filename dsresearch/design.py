@@ -222,8 +222,8 @@ def setup(name: str, **changes: Any) -> Design:
 
 # --- how it is trained ------------------------------------------------------------------------------------------
 
-OPTIMISERS = ("sgd",)
-SCHEDULES = ("constant", "cosine")
+OPTIMISERS = ("sgd", "momentum", "rmsprop")
+SCHEDULES = ("constant", "cosine", "staircase_epochs", "staircase_samples")
 DTYPES = ("float32", "bfloat16")
 AUGMENTATIONS = ("dataset", "none", "crop_flip")
 
@@ -235,14 +235,17 @@ class Recipe:
     Attributes:
         epochs: passes over the training pictures; the error after the last one is the result, never the best one.
         batch: pictures a step; what is left of an epoch after the last whole batch is not used in that epoch.
-        optimiser: stochastic gradient descent with Nesterov momentum.
+        optimiser: `sgd` has Nesterov momentum, `momentum` the plain one; `rmsprop` is Keras's.
         rate: peak learning rate.
         momentum: of the optimiser.
         decay: weight decay added to the gradient of kernels (not of BatchNorm's scale and offset, nor of biases).
-        schedule: learning rate against steps: constant, or a linear rise over `warmup` and a cosine to zero.
+        schedule: learning rate against steps: constant; a linear rise over `warmup` and a cosine to zero; a staircase,
+            times `fall` after `every` epochs or training pictures.
         warmup: share of the steps in which the rate rises.
         augment: `dataset` takes what belongs to the data set (crop-4 and flip for 32 px colour sets, none for digits).
         dtype: of the activations; parameters, sums and gradients are always float32.
+        smoothing: label smoothing, the share of the target that all classes get alike.
+        polyak: decay of the running average of the weights that is evaluated; 0 evaluates the weights themselves.
     """
 
     epochs: int = 20
@@ -255,6 +258,10 @@ class Recipe:
     warmup: float = 0.2
     augment: str = "dataset"
     dtype: str = "float32"
+    fall: float = 1.0
+    every: int = 1
+    smoothing: float = 0.0
+    polyak: float = 0.0
 
     def __post_init__(self) -> None:
         _whole("recipe.epochs", self.epochs, 1, 100_000)
@@ -267,6 +274,10 @@ class Recipe:
         _number("recipe.warmup", self.warmup, 0.0, 1.0)
         one_of("recipe.augment", self.augment, AUGMENTATIONS)
         one_of("recipe.dtype", self.dtype, DTYPES)
+        _number("recipe.fall", self.fall, 1e-6, 1.0)
+        _whole("recipe.every", self.every, 1, 10**12)
+        _number("recipe.smoothing", self.smoothing, 0.0, 0.9999)
+        _number("recipe.polyak", self.polyak, 0.0, 0.999999)  # at 1 the average would never move
 
 
 # --- what was decided beforehand --------------------------------------------------------------------------------
@@ -290,6 +301,8 @@ class Protocol:
             is many short cells, and its first trials are whole pairs before the next ones begin.
         trial_batch: trials trained in one program; 1 trains them one after another (`exec_mode` sequential).
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
+        devices: devices that share a cell (`exec_mode` sharded): the trials of a program, or, where it has one, every
+            batch. CPU devices share the threads; those that share a batch are processes.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """
@@ -304,6 +317,7 @@ class Protocol:
     margin: float = 0.25
     alpha: float = 0.05
     trials_per_cell: int = 0
+    devices: int = 1
 
     def __post_init__(self) -> None:
         _whole("protocol.seed", self.seed, 0, 2**32 - 1)
@@ -313,6 +327,7 @@ class Protocol:
         _whole("protocol.test_pictures", self.test_pictures, 0, 10**8)
         _whole("protocol.trial_batch", self.trial_batch, 1, 1024)
         _whole("protocol.threads", self.threads, 1, 1024)
+        _whole("protocol.devices", self.devices, 1, 1024)
         _number("protocol.margin", self.margin, 1e-6, 100.0)
         _number("protocol.alpha", self.alpha, 1e-6, 0.5)
         _whole("protocol.trials_per_cell", self.trials_per_cell, 0, self.trials)
@@ -321,6 +336,12 @@ class Protocol:
                 raise InputError(
                     f"protocol.{field}={getattr(self, field)} is not allowed: it does not divide the {total} trials"
                     + (" of a cell" if total != self.trials else "")
+                )
+
+        for what, number in (("threads", self.threads), ("trials of a program", self.trial_batch)):
+            if number % self.devices and (what == "threads" or number > 1):
+                raise InputError(
+                    f"protocol.devices={self.devices} is not allowed: it does not divide the {number} {what}"
                 )
 
     @property
@@ -335,8 +356,9 @@ class Protocol:
 
     @property
     def exec_mode(self) -> str:
-        """`sequential` (one trial a program) or `vmap`; the two are never mixed within a pair."""
-        return "sequential" if self.trial_batch == 1 else "vmap"
+        """`sequential` (one trial a program), `vmap` or `sharded`; they are never mixed within a pair."""
+        alone = "sequential" if self.trial_batch == 1 else "vmap"
+        return alone if self.devices == 1 else "sharded"
 
 
 # --- identity ---------------------------------------------------------------------------------------------------
@@ -359,13 +381,14 @@ def replace(group: str, base: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def identity(part: Any) -> dict[str, Any]:
-    """What makes a design, recipe or protocol the one that it is: its fields that differ from their defaults.
+    """What makes a design, network, recipe or protocol the one that it is: its fields that differ from their defaults.
 
     A field that is added later, with a default that means «as before», leaves every identity, and with it the initial
     weights and the cells on disk, as they were. A default may therefore never change (tests/test_design.py).
     """
     fields = dataclasses.fields(part)
-    return {field.name: value for field in fields if (value := getattr(part, field.name)) != field.default}
+    changed = {field.name: value for field in fields if (value := getattr(part, field.name)) != field.default}
+    return changed if isinstance(part, Design | Recipe | Protocol) else {"network": type(part).__name__, **changed}
 
 
 def digest(value: Any) -> str:

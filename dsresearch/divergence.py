@@ -57,7 +57,10 @@ def distances(cells: Mapping[str, Cell], pictures: data.Pictures) -> Iterator[di
         for kind in TWINS:
             twin = Training(cells[kind], pictures, Path())
             for step, ours, theirs in zip(marks, trajectory(twin, trial, marks), reference, strict=True):
-                back, _ = transport_network(ours.params, ours.stats, cells[kind].design, cells[""].design)
+                own, reached = cells[kind].design, cells[""].design
+                assert isinstance(own, Design)  # a published network has no `exact` control, and so no twins
+                assert isinstance(reached, Design)
+                back, _ = transport_network(ours.params, ours.stats, own, reached)
                 norm = _norm(theirs.params)
                 distance = _norm(jax.tree.map(np.subtract, _doubles(back), _doubles(theirs.params))) / norm
                 if not np.isfinite(distance):
@@ -103,9 +106,8 @@ def _advance(
 
     def one(step: jax.Array, state: State) -> State:
         epoch, within = step // program.steps_an_epoch, step % program.steps_an_epoch
-        key = jax.random.fold_in(jax.random.fold_in(trial.augment_key, epoch), within)
-        images = program.augmented(key, pictures.images[batches[step]])
-        return program.step(state, images, pictures.labels[batches[step]])[0]
+        chosen = batches[step]
+        return program.taught(state, trial, epoch, within, pictures.images[chosen], pictures.labels[chosen])[0]
 
     return jax.lax.fori_loop(first, end, one, state)
 

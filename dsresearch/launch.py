@@ -10,13 +10,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from pathlib import Path
+from typing import Any, Protocol, TextIO
 
 from dsresearch import runtime
 from dsresearch.design import InputError
-from dsresearch.export import export
+from dsresearch.export import compilations, export
 from dsresearch.progress import Progress
 from dsresearch.runtime import DONE, ENVIRONMENT, FAILED, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import WriteError
@@ -25,6 +26,7 @@ from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
+EXPORT_SHARE = 0.05  # of the time, at most, in which the rows so far are exported while cells still run
 
 
 def default_workers(threads: int) -> int:
@@ -32,22 +34,47 @@ def default_workers(threads: int) -> int:
     return max(1, (os.cpu_count() or 1) // threads)
 
 
+class Process(Protocol):
+    """A process that was started here or elsewhere; of `subprocess.Popen` what a launcher uses."""
+
+    @property
+    def returncode(self) -> int | Any: ...  # None before the end, which `poll` and `wait` find
+    def poll(self) -> int | None: ...
+    def wait(self) -> int: ...
+    def terminate(self) -> None: ...
+
+
+def start_here(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+    """`dsresearch WORDS` as a process on this machine; what it prints goes behind what the file holds."""
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dsresearch", *words],
+            env={**environment, runtime.PARENT: str(os.getpid())},
+            stdout=file,
+            stderr=file,
+            stdin=subprocess.DEVNULL,
+        )
+
+
 @dataclass
 class Launcher:
-    """Runs the cells that a plan asks for and that a store lacks, in processes on this machine.
+    """Runs the cells that a plan asks for and that a store lacks, a process each.
 
     Attributes:
         workers: cells at once.
         out: where progress is told.
+        start: starts a process, on this machine or elsewhere, from its words, environment and log.
     """
 
     plan: Plan
     store: Store
     workers: int
     out: TextIO = field(default_factory=lambda: sys.stderr)
-    _running: "dict[subprocess.Popen[bytes], Cell]" = field(default_factory=dict)
+    start: Callable[[Sequence[str], Mapping[str, str], Path], Process] = start_here
+    _running: "dict[Process, Cell]" = field(default_factory=dict)
     _stopping: bool = False
     _log_starts: dict[str, int] = field(default_factory=dict)  # where in its log a process's own words begin
+    _export_after: float = 0.0
 
     def run(self) -> int:
         """Train what is missing and export the rows; gives the exit status."""
@@ -55,7 +82,7 @@ class Launcher:
         with self._stop_requests():
             status = self._prove()
             if status == DONE:
-                status = self._train(self.plan.asked)
+                status = self._train(self.plan.once)
             if status == DONE:
                 status = self._train(self._baseline_anew())
             if status == DONE:
@@ -64,12 +91,16 @@ class Launcher:
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")
         if status == DONE:
+            self._say("{} programs compiled, {} taken from the store".format(*compilations(self.store, self.plan.once)))
             self._say(f"done; `dsresearch report {self.store.root}` prints the tables and the verdict")
         return status
 
     def _prove(self) -> int:
         """Have it proven which arms are the baseline's function, once a store and arm."""
-        arms = {cell.arm for cell in self.plan.asked if not cell.control} - {self.plan.baseline}
+        asked = [
+            cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm" and cell.stacked
+        ]
+        arms = {cell.arm for cell in asked} - {self.plan.baseline}
         return self._aside(
             "prove",
             lambda: arms <= self.store.proven().keys(),
@@ -105,7 +136,7 @@ class Launcher:
             time.sleep(POLL_SECONDS)
         return DONE
 
-    def _to_its_end(self, process: "subprocess.Popen[bytes]") -> int:
+    def _to_its_end(self, process: Process) -> int:
         while process.poll() is None:
             if self._stopping:
                 process.terminate()
@@ -145,7 +176,7 @@ class Launcher:
                         waiting[cell] = time.monotonic() + HELD_SECONDS
                     elif code == DONE:
                         progress.finished(cell)
-                        self._export()
+                        self._export_at_times()
                     elif not self._stopping:
                         self._refuse(code, cell.id)
                         failed = True
@@ -163,6 +194,18 @@ class Launcher:
             folder.clear()
         return done
 
+    def _export_at_times(self) -> None:
+        """Export the rows so far, so that they can be looked at; the more there are, the more seldom.
+
+        An export costs what all cells cost: one after every cell would be a cost by their square.
+        """
+        began = time.monotonic()
+        if began < self._export_after:
+            return
+        self._export()
+        ended = time.monotonic()
+        self._export_after = ended + (ended - began) * (1 / EXPORT_SHARE - 1)
+
     def _fill(self, waiting: dict[Cell, float]) -> None:
         """Start waiting cells while there are workers for them."""
         now = time.monotonic()
@@ -171,9 +214,11 @@ class Launcher:
                 return
             if self.store.cell(cell).held():  # seen from here, without a process that would only say so
                 waiting[cell] = now + HELD_SECONDS
-            else:
-                del waiting[cell]
-                self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+                continue
+            if any(cell.shares_program(other) and self._compiles(other) for other in self._running.values()):
+                continue  # it would compile the same a second time
+            del waiting[cell]
+            self._running[self._start("cell", str(self.store.root), cell.id)] = cell
 
     @contextlib.contextmanager
     def _no_process_left(self) -> Iterator[None]:
@@ -187,23 +232,19 @@ class Launcher:
                 process.wait()
             self._running.clear()
 
-    def _start(self, kind: str, *words: str) -> "subprocess.Popen[bytes]":
+    def _compiles(self, cell: Cell) -> bool:
+        """Whether a running cell has not trained its first epochs yet."""
+        return not self.store.cell(cell).progress()
+
+    def _start(self, kind: str, *words: str) -> Process:
         """A process of its own, with what must be set before jax starts; what it prints goes to a file."""
         name = words[-1] if kind == "cell" else kind
         path = self.store.log(name)
         try:
-            log = path.open("ab")
+            self._log_starts[name] = path.stat().st_size if path.exists() else 0
+            return self.start(["worker", kind, *words], runtime.environment(self.plan.protocol.threads), path)
         except OSError as error:
             raise WriteError(path, error.strerror or str(error)) from None
-        with log:
-            self._log_starts[name] = log.tell()
-            return subprocess.Popen(
-                [sys.executable, "-m", "dsresearch", "worker", kind, *words],
-                env=runtime.environment(self.plan.protocol.threads) | {runtime.PARENT: str(os.getpid())},
-                stdout=log,
-                stderr=log,
-                stdin=subprocess.DEVNULL,
-            )
 
     def _export(self) -> None:
         """Write the study's tables; a launcher beside this one that had seen less does not write over them."""

@@ -21,16 +21,16 @@ import pandas as pd
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 
-from dsresearch import data, runtime
+from dsresearch import data, programs, ranks, runtime
 from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.claim import Claim, HeldError
-from dsresearch.design import Design, InputError, Protocol, Recipe, nearest, one_of, setup
+from dsresearch.design import InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_parquet
 from dsresearch.store import CellFolder, Store, write_json
-from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell
+from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
@@ -53,7 +53,7 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
     ex.add_config(_defaults(study))
     for profile in PROFILES:
         ex.add_named_config(profile, {"profile": profile})
-    for arm in STUDIES[study].arms:
+    for arm in STUDIES[study].named:
         ex.add_named_config(arm, {"setup": arm})
 
     def settle(config: dict[str, Any], command_name: str, logger: Any) -> dict[str, Any]:
@@ -68,7 +68,11 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
     def train(_run: Run, _config: dict[str, Any]) -> str:
         cell = cell_of(study, _config)
         with tempfile.TemporaryDirectory() as temporary:
-            results, info = _train(cell, folder or Path(temporary), _run, between_epochs)
+            where = folder or Path(temporary)
+            count = ranks.processes(cell.protocol)
+            with ranks.company("dsresearch.share", count, cell.protocol.threads, cell.protocol.devices) as company:
+                company.tell({"study": study, "config": _config, "folder": str(where)})
+                results, info = _train(cell, where, _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))
         _run.info.update(info)
         wrong, tested = (sum(result.row[key] for result in results) for key in ("test_wrong", "n_test"))
@@ -80,7 +84,7 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
 def _defaults(study: str) -> dict[str, Any]:
     """The configuration before any choice. The parts have every field, so that a misspelt one is refused."""
 
-    def fields(cls: type, without: tuple[str, ...]) -> dict[str, None]:
+    def fields(cls: type, *without: str) -> dict[str, None]:
         return {field.name: None for field in dataclasses.fields(cls) if field.name not in without}
 
     return {
@@ -95,9 +99,9 @@ def _defaults(study: str) -> dict[str, Any]:
         "seed": 0,
         "trials": None,
         "first": 0,
-        "design": fields(Design, ("formulation",)) | {"formulation": None},
-        "recipe": fields(Recipe, ()),
-        "protocol": fields(Protocol, ("seed", "trials")),
+        "design": dict.fromkeys(fields_of(arm.point for arm in STUDIES[study].arms)),
+        "recipe": fields(Recipe),
+        "protocol": fields(Protocol, "seed", "trials"),
     }
 
 
@@ -121,15 +125,15 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     setup = CONTROL_SETUPS.get(config["control"], config["setup"])
     request = Request(study=study, profile=config["profile"], setups=(setup,), choices=chosen)
     cell = plan(request, pictures).asked[0]
-    roles = STUDIES[study].arms
-    role = config["role"] or ("control" if config["control"] else roles.get(setup, "exploratory"))
+    known = STUDIES[study].named.get(setup)
+    role = config["role"] or ("control" if config["control"] else known.role if known else "exploratory")
     return dataclasses.replace(
         cell,
         arm=config["arm"] or setup,
         role=role,
         control=config["control"],
         match=config["match"],
-        first=_first_trial(config["first"], cell.protocol),
+        first=_first_trial(config.get("first", 0), cell.protocol),
     )
 
 
@@ -146,8 +150,8 @@ def run_commandline(ex: Experiment) -> None:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
         sys.exit(_complain(str(error)))
-    except Stopped:
-        print("stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
+    except Stopped as stopped:
+        print(str(stopped) or "stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         from sacred.utils import SacredError
@@ -188,6 +192,10 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim:
         raise InputError(
             f"{folder.path / 'cell.json'} describes cell {cell.id}: its pictures or this code have changed"
         )
+    if cell.compiles_anew:
+        programs.anew()
+    else:
+        programs.share(store.programs)
     observer = HardenedObserver(folder.attempts, source_dir=store.root / "sources")
 
     def between_epochs() -> None:
@@ -210,38 +218,14 @@ def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim:
     return DONE
 
 
-def prove(store: Store) -> int:
-    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport."""
-    from dsresearch.exactness import classify, document
-
-    configs = [folder.config() for folder in store.cells()]
-    designs = {config["arm"]: Design(**config["design"]) for config in configs if not config["control"]}
-    baseline = STUDIES[store.protocol()["study"]].baseline
-    if baseline not in designs:  # of the size of the arms, so that their networks can be compared too
-        size = {name: getattr(next(iter(designs.values())), name) for name in ("width", "depth", "kernel")}
-        designs[baseline] = setup(baseline, **size)
-    pairs = classify(designs, baseline=baseline, said=lambda text: print(text, flush=True))
-    write_json(store.exactness_file, document(pairs))
-    return DONE
-
-
 # --- training, recorded -----------------------------------------------------------------------------------------
 
 
 def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None]) -> tuple[list[Any], dict[str, Any]]:
     """Train a cell's trials, log every epoch, keep checkpoints; gives the results and what differs from run to run."""
-    runtime.prepare(cell.protocol.threads)
-    import jax  # here and not above: what it reads of the environment has just been set
+    from dsresearch.trials import Training  # here and not above: what jax reads of the environment has been set
 
-    from dsresearch.trials import Training
-
-    compiled: list[float] = []
-
-    def listen(event: str, duration_secs: float, **_: str | int) -> None:
-        if event.endswith("backend_compile_duration"):
-            compiled.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    count = programs.counted()
     constants = _constants(cell)
     CellFolder(folder).begin({name: constants[name] for name in ENVIRONMENT})
     training = Training(cell, data.load(cell.data), folder)
@@ -261,9 +245,11 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
     commit, dirty = runtime.commit()
     trained = (training.total - training.resumed_from) * training.program.n_train
     return training.results, {
-        "compile_s": round(sum(compiled), 3),
-        "train_s": round(max(seconds - sum(compiled), 0.0), 3),
-        "images_per_s": round(trained / max(seconds - sum(compiled), 1e-9), 1) if trained else None,
+        "compile_s": round(sum(count.seconds), 3),
+        "programs_compiled": count.compiled,
+        "programs_taken": count.taken,
+        "train_s": round(max(seconds - sum(count.seconds), 0.0), 3),
+        "images_per_s": round(trained / max(seconds - sum(count.seconds), 1e-9), 1) if trained else None,
         "peak_mem_mib": round(runtime.peak_memory_mib(), 1),
         "cpu": runtime.processor(),
         "git_sha": commit,
@@ -311,29 +297,12 @@ def _constants(cell: Cell) -> dict[str, Any]:
     import jax
 
     device = jax.devices()[0]
-    recipe, design, protocol = cell.recipe, cell.design, cell.protocol
     return {
         "schema_version": SCHEMA_VERSION,
-        "setup": cell.setup,
-        "role": cell.role,
-        **{name: getattr(design, name) for name in _DESIGN_COLUMNS},
-        "split_protocol": protocol.split,
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch,
-        "optimizer": recipe.optimiser,
-        "lr": recipe.rate,
-        "momentum": recipe.momentum,
-        "wd": recipe.decay,
-        "schedule": recipe.schedule,
-        "warmup": recipe.warmup,
-        "augment": recipe.augment,
-        "dtype": recipe.dtype,
+        **cell.columns,
         "error_msg": "",
-        "exec_mode": protocol.exec_mode,
-        "trial_batch": protocol.trial_batch,
-        "threads": protocol.threads,
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
-        "device_count": 1,
+        "device_count": cell.protocol.devices,
         "matmul_precision": os.environ.get("JAX_DEFAULT_MATMUL_PRECISION", ""),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "jax": jax.__version__,
@@ -341,11 +310,4 @@ def _constants(cell: Cell) -> dict[str, Any]:
         "flax": version("flax"),
         "python": platform.python_version(),
         "platform": runtime.system(),
-        "cell_id": cell.id,
-        "data_sha256": cell.data_sha256,
     }
-
-
-_DESIGN_COLUMNS = (
-    "groups", "order", "residual", "activation", "normalise", "kernel", "width", "depth", "multiplier",
-)  # fmt: skip

@@ -3,8 +3,10 @@
 Every wrong name, key, value or combination is refused here, before anything is written.
 """
 
+import contextlib
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from dsresearch.data import Pictures
 from dsresearch.design import (
     MATCHES,
-    SETUPS,
+    STAGES,
     Design,
     InputError,
     Protocol,
@@ -20,11 +22,30 @@ from dsresearch.design import (
     nearest,
     one_of,
     replace,
-    setup,
 )
-from dsresearch.studies import CONTROL_SETUPS, STUDIES, Cell, Plan, Study, network_cost, profile_settings
+from dsresearch.recipes import RECIPES
+from dsresearch.studies import (
+    CONTROL_SETUPS,
+    STUDIES,
+    Arm,
+    Cell,
+    Plan,
+    Study,
+    check_point,
+    design_of,
+    fields_of,
+    is_published,
+    network_cost,
+    profile_settings,
+)
+
+MOST_CELLS = 100_000  # of a grid
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
+Base = Mapping[str, Mapping[str, Any]]  # fields of every arm's design: of the stack's, of published networks', of one's
+
+MOST_CELLS = 200  # to train without being asked
+MATCHED_WITHIN = 2.0  # a factor: a group count leaves few widths to choose from, but beyond that nothing is matched
 
 
 @dataclass(frozen=True)
@@ -32,9 +53,10 @@ class Request:
     """What a user asks of a study on the command line.
 
     Attributes:
-        setups: only these arms (named points of the design space that the study lacks are added as exploratory arms).
+        setups: only these arms of the study; named points that it lacks are added as exploratory arms.
         match: arms at the baseline's parameters or multiply-adds instead of its width.
-        choices: `design.*`, `recipe.*` and `protocol.*` keys with their values.
+        choices: `design.*`, `recipe.*` and `protocol.*` keys with their values; `recipe` names one of RECIPES, whose
+            fields are changed where no other key says what they are.
     """
 
     study: str = "hybrid"
@@ -54,11 +76,16 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     """The cells that a request asks for. Raises InputError for every wrong name, key, value or combination."""
     one_of("study", request.study, STUDIES)
     one_of("match", request.match, MATCHES)
+    study = STUDIES[request.study]
     for name in request.setups:
-        one_of("setup", name, SETUPS)
-    _check_keys(request.choices)
-    settings = profile_settings(request.profile, pictures)
-    request = dataclasses.replace(request, choices=_changes(request.choices, settings))
+        check_point(name, {name: arm.point for name, arm in study.named.items()})
+    request = dataclasses.replace(request, choices=_with_recipe(request.choices))
+    _check_keys(
+        request.choices, fields_of(study.named.get(name, Arm(name)).point for name in request.setups or study.named)
+    )
+    settings = profile_settings(request.study, request.profile, pictures)
+    own = "network" if is_published(study.reference.point) else "design"  # whose keys the user means
+    request = dataclasses.replace(request, choices=_changes(request.choices, settings, own))
     single = {key: values[0] for key, values in request.choices.items() if len(values) == 1}
     draft = Plan(
         study=request.study,
@@ -70,22 +97,35 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     )
     _ = draft.parts  # too few pictures for the split are found before anything is written
     if request.is_grid:
-        cells = _by_trials(_grid(request, draft, settings["design"]))
+        cells = _by_trials(_grid(request, draft, settings))
         return dataclasses.replace(draft, cells=cells, asked=cells)
-    return _study_plan(request, draft, settings["design"] | _part("design", single))
+    theirs = {own, *filter(is_published, settings)}
+    base = {part: values | (_part("design", single) if part in theirs else {}) for part, values in settings.items()}
+    return _study_plan(request, draft, base)
 
 
-def _study_plan(request: Request, draft: Plan, base: Mapping[str, Any]) -> Plan:
+def refuse_large(plan: Plan, missing: int) -> None:
+    """Raise InputError where more cells are to be trained than anybody asks for by mistake."""
+    if missing > MOST_CELLS:
+        raise InputError(
+            f"this is {missing:,} cells to train ({len(plan.once):,} in all), allowed: up to {MOST_CELLS}, more with "
+            "--yes; --dry-run prints them"
+        )
+
+
+def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:
     """The study's own cells, and of them or beside them those that were asked for."""
-    cells = _by_trials(_study_cells(STUDIES[request.study], draft, base))
+    study = STUDIES[request.study]
+    cells = _by_trials(_study_cells(study, draft, base))
     asked: Iterable[Cell] = cells
     if request.match != "width":
-        asked = [_matched(cell, cells[0], request.match, draft) for cell in cells[1:] if not cell.control]
+        baseline = _cell(draft, study.reference, base)
+        rest = [c for c in cells if c.match == "width" and not c.control and c.role != "baseline"]
+        asked = [_matched(cell, baseline, request.match, draft) for cell in rest]
     if request.setups:
-        own = {cell.arm for cell in asked if not cell.control}
-        beside = [name for name in request.setups if name not in own]
         asked = [cell for cell in asked if cell.arm in request.setups and not cell.control]
-        asked += _by_trials(_cell(draft, name, name, "exploratory", "", setup(name, **base)) for name in beside)
+        beside = [name for name in request.setups if name not in {cell.arm for cell in asked}]
+        asked += _by_trials(_cell(draft, _point(study, name), base) for name in beside)
     return dataclasses.replace(draft, cells=cells, asked=tuple(asked))
 
 
@@ -96,48 +136,76 @@ def _by_trials(arms: Iterable[Cell]) -> tuple[Cell, ...]:
     return tuple(dataclasses.replace(cell, first=first) for first in firsts for cell in whole)
 
 
-def _study_cells(study: Study, draft: Plan, base: Mapping[str, Any]) -> Iterable[Cell]:
-    baseline = study.baseline
-    for name, role in study.arms.items():
-        yield _cell(draft, name, name, role, "", setup(name, **base))
+def _study_cells(study: Study, draft: Plan, base: Base) -> Iterable[Cell]:
+    baseline = _cell(draft, study.reference, base)
+    for arm in study.arms:
+        width = arm.design.get("width", base["design"]["width"])
+        if arm.exists(channels=width * 2 ** (STAGES - 1)):
+            cell = _cell(draft, arm, base)
+            yield cell if arm.match == "width" else _matched(cell, baseline, arm.match, draft)
     for kind in study.controls:
         if kind == "split" and not draft.protocol.draws_split:
             continue  # the data set's own split cannot be drawn anew
-        name = CONTROL_SETUPS.get(kind, baseline)
-        yield _cell(draft, name, name, "control", kind, setup(name, **base))
+        name = CONTROL_SETUPS.get(kind)
+        twin = dataclasses.replace(study.reference, name=name, setup=name) if name else study.reference
+        yield dataclasses.replace(_cell(draft, twin, base), role="control", control=kind)
 
 
-def _grid(request: Request, draft: Plan, base: Mapping[str, Any]) -> Iterable[Cell]:
+def _grid(request: Request, draft: Plan, base: Base) -> Iterable[Cell]:
     """The product of the user's values, for each setup: every point is an exploratory arm named by its values."""
     keys = [key for key in request.choices if not key.startswith("protocol.")]
-    for name in request.setups or _readers(request.study, keys):
-        for point in itertools.product(*(request.choices[key] for key in keys)):
-            chosen = dict(zip(keys, point, strict=True))
-            recipe = replace("recipe", draft.recipe, _part("recipe", chosen))
+    names = request.setups or _readers(request.study, keys)
+    points = len(names) * math.prod(len(request.choices[key]) for key in keys)
+    if points > MOST_CELLS:
+        raise InputError(f"a grid of {points} points is not allowed: at most {MOST_CELLS}")
+    for name in names:
+        of = _point(STUDIES[request.study], name)
+        for values in itertools.product(*(request.choices[key] for key in keys)):
+            chosen = dict(zip(keys, values, strict=True))
             arm = ":".join([name, *(f"{key.split('.')[1]}={_plain(chosen[key])}" for key in keys)])
-            design = setup(name, **{**base, **_part("design", chosen)})
-            yield _cell(dataclasses.replace(draft, recipe=recipe), arm, name, "exploratory", "", design)
+            design = {**of.design, **_part("design", chosen)}
+            recipe = {**of.recipe, **_part("recipe", chosen)}
+            yield _cell(draft, Arm(arm, of.point, "exploratory", design=design, recipe=recipe), base)
+
+
+def _point(study: Study, name: str) -> Arm:
+    """An arm of the study outside its protocol, or a named point of the design space."""
+    return dataclasses.replace(study.named.get(name, Arm(name)), role="exploratory")
 
 
 def _readers(study: str, keys: Iterable[str]) -> tuple[str, ...]:
     """The setups that a grid without --setup varies: every arm of the study where all of them read every key, else
     `grouped`, which reads all keys of the continuum."""
-    everywhere = {"width", "depth", "kernel", "residual"}
-    special = {key.removeprefix("design.") for key in keys if key.startswith("design.")} - everywhere
-    return ("grouped",) if special else tuple(STUDIES[study].arms)
+    fields = {key.removeprefix("design.") for key in keys if key.startswith("design.")}
+    if is_published(STUDIES[study].reference.point):
+        return tuple(name for name, arm in STUDIES[study].named.items() if fields <= set(fields_of([arm.point])))
+    return ("grouped",) if fields - {"width", "depth", "kernel", "residual"} else tuple(STUDIES[study].named)
 
 
 def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _cell(draft: Plan, arm: str, name: str, role: str, control: str, design: Design) -> Cell:
-    data = draft.pictures
-    return Cell(arm, name, role, control, "width", design, draft.recipe, draft.protocol, data.name, data.fingerprint)
+def _cell(draft: Plan, arm: Arm, base: Base) -> Cell:
+    """The cell of an arm at its own width."""
+    part = "network" if is_published(arm.point) else "design"
+    design = design_of(arm.point, draft.pictures, {**base[part], **base.get(arm.point, {}), **arm.design})
+    recipe = replace("recipe", draft.recipe, arm.recipe)
+    data, devices = draft.pictures, draft.protocol.devices
+    if draft.protocol.trial_batch == 1 and recipe.batch % devices:
+        raise InputError(f"recipe.batch={recipe.batch} is not allowed: {devices} devices share a batch equally")
+    return Cell(arm.name, arm.point, arm.role, "", "width", design, recipe, draft.protocol, data.name, data.fingerprint)
 
 
 def _matched(cell: Cell, baseline: Cell, match: str, draft: Plan) -> Cell:
-    """The cell at the width whose parameters or multiply-adds are nearest to the baseline's."""
+    """The cell at the width whose parameters or multiply-adds are nearest to the baseline's.
+
+    Raises InputError where no width comes within a factor MATCHED_WITHIN: such an arm would be matched in name alone.
+    """
+    if not (isinstance(baseline.design, Design) and isinstance(cell.design, Design)):
+        raise InputError(
+            f"match={match!r} is not allowed for {cell.arm!r}: a published network, its widths are its own"
+        )
     target = getattr(network_cost(baseline.design, draft.pictures), match)
 
     def deviation(design: Design) -> float:
@@ -145,18 +213,35 @@ def _matched(cell: Cell, baseline: Cell, match: str, draft: Plan) -> Cell:
 
     feasible = []
     for width in range(1, 4 * baseline.design.width + 1):
-        try:
+        with contextlib.suppress(InputError):  # a width that cannot be divided into the setup's groups
             feasible.append(dataclasses.replace(cell.design, width=width))
-        except InputError:
-            continue  # this width cannot be divided into the setup's groups
-    best = min(feasible, key=lambda design: abs(deviation(design)))
+    best = min(feasible, key=lambda design: abs(deviation(design)), default=cell.design)
+    if not 1 / MATCHED_WITHIN <= 1 + deviation(best) <= MATCHED_WITHIN:
+        raise InputError(
+            f"match={match!r} is not allowed for {cell.arm!r} at design.width={cell.design.width}: the nearest width, "
+            f"{best.width}, misses the baseline's {target:,} by {100 * deviation(best):+.0f} %, allowed: "
+            f"a factor of {MATCHED_WITHIN:g}"
+        )
     return dataclasses.replace(cell, design=best, match=match, deviation=deviation(best))
 
 
-def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]]) -> Choices:
+def _with_recipe(choices: Choices) -> Choices:
+    """The choices with the fields of a named recipe in the place of its name."""
+    if "recipe" not in choices:
+        return choices
+    if len(choices["recipe"]) != 1:
+        raise InputError(
+            f"recipe={','.join(map(str, choices['recipe']))} is not allowed: one name of {', '.join(RECIPES)}"
+        )
+    one_of("recipe", choices["recipe"][0], RECIPES)
+    fields = {f"recipe.{name}": (value,) for name, value in RECIPES[choices["recipe"][0]].items()}
+    return fields | {key: values for key, values in choices.items() if key != "recipe"}
+
+
+def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: str) -> Choices:
     """The choices that change something: what a profile says anyhow leaves it what it is."""
     said = {
-        "design": settings["design"],
+        "design": settings[own],
         "recipe": dataclasses.asdict(Recipe(**settings["recipe"])),
         "protocol": dataclasses.asdict(Protocol(**settings["protocol"])),
     }
@@ -168,10 +253,10 @@ def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]]) -> Cho
     return {key: values for key, values in choices.items() if not same(key, values)}
 
 
-def _check_keys(choices: Choices) -> None:
-    parts: dict[str, type] = {"design": Design, "recipe": Recipe, "protocol": Protocol}
-    allowed = [f"{part}.{field.name}" for part, cls in parts.items() for field in dataclasses.fields(cls)]
-    allowed.remove("design.formulation")
+def _check_keys(choices: Choices, of_design: Iterable[str]) -> None:
+    parts = {"recipe": Recipe, "protocol": Protocol}
+    allowed = [f"design.{name}" for name in of_design if name != "formulation"]
+    allowed += [f"{part}.{field.name}" for part, cls in parts.items() for field in dataclasses.fields(cls)]
     for key, values in choices.items():
         if key == "design.formulation":
             raise InputError(f"{key} is not a key, allowed: --setup S, which names the formulation")

@@ -1,11 +1,14 @@
 """How far a study is and when it will be done, told while it runs and by `dsresearch status`."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, TextIO
 
 from dsresearch.design import Protocol
-from dsresearch.store import Store
+from dsresearch.documents import has
+from dsresearch.schema import decided_in
+from dsresearch.store import CellFolder, Store
 from dsresearch.studies import Cell, Plan, cell_name
 
 LINE_SECONDS = 30.0  # between two lines where the output is no terminal
@@ -34,14 +37,15 @@ class Progress:
         self.work = {cell.id: float(plan.cost(cell).macs * plan.images(cell)) for cell in cells}
         self.began = self.told = time.monotonic()
         self.on_terminal = out.isatty()
+        self.done: set[str] = set()  # a cell that is done stays done
+        self._look()
         self.work_before = self._work_done([])
 
     def finished(self, cell: Cell) -> None:
         """Tell that a cell is done, with its error."""
+        self.done.add(cell.id)
         rows = (self.store.cell(cell).result() or {"rows": []})["rows"]
-        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
-        error = f"{100 * wrong / tested:.2f} % test error" if tested else "no rows"
-        self._print(f"{self._finished()} of {len(self.cells)} cells: {cell.name}, {error} over {len(rows)} trials")
+        self._print(f"{len(self.done)} of {len(self.cells)} cells: {cell.name}, {_error(rows)} over {len(rows)} trials")
 
     def tell(self, running: Sequence[Cell]) -> None:
         """Tell how far the running cells are, if it is time to."""
@@ -49,10 +53,12 @@ class Progress:
         if not running or now - self.told < (REDRAW_SECONDS if self.on_terminal else LINE_SECONDS):
             return
         self.told = now
+        if now - self.looked > LINE_SECONDS:
+            self._look()
         done, total = self._work_done(running), sum(self.work.values())
         here = done - self.work_before
         left = f"about {duration((total - done) / here * (now - self.began))} left" if here > 0 else "compiling"
-        line = f"{self._finished()} of {len(self.cells)} cells, {100 * done / total:.0f} %, {left}"
+        line = f"{len(self.done)} of {len(self.cells)} cells, {100 * done / total:.0f} %, {left}"
         names = ", ".join(f"{cell.name} {100 * self._share(cell):.0f} %" for cell in running)
         if self.on_terminal:
             print(f"\r\033[K{line}: {names}"[:200], end="", file=self.out, flush=True)
@@ -68,14 +74,16 @@ class Progress:
         self.close()
         print(text, file=self.out, flush=True)
 
-    def _finished(self) -> int:
-        return sum(self.store.cell(cell).result() is not None for cell in self.cells)
+    def _look(self) -> None:
+        """See which cells are done, other launchers' among them."""
+        self.looked = time.monotonic()
+        missing = (cell for cell in self.cells if cell.id not in self.done)
+        self.done |= {cell.id for cell in missing if self.store.cell(cell).result() is not None}
 
     def _work_done(self, running: Sequence[Cell]) -> float:
         """Work of the finished cells and the finished part of the running ones."""
         shares = {cell.id: self._share(cell) for cell in running}
-        done = {cell.id for cell in self.cells if self.store.cell(cell).result() is not None}
-        return sum(work * (1.0 if cell in done else shares.get(cell, 0.0)) for cell, work in self.work.items())
+        return sum(work * (1.0 if cell in self.done else shares.get(cell, 0.0)) for cell, work in self.work.items())
 
     def _share(self, cell: Cell) -> float:
         said = self.store.cell(cell).progress()
@@ -85,19 +93,18 @@ class Progress:
 def status_lines(store: Store) -> list[str]:
     """One line a cell (done, running, failed, missing) and the time left, for `dsresearch status`."""
     stored = store.protocol()
-    if not store.cells():
-        return [f"{stored['study_id']}: no cell has been started here, or this folder holds exported rows alone"]
-    planned = [entry["id"] for entry in stored["cells"]]
-    known = {folder.id for folder in store.cells()}
+    here = {folder.id: folder for folder in store.cells()}
+    if not here:
+        return [f"{stored['study_id']}: no cell has been started here, or cells.json is missing"]
+    protocol = decided_in(stored)
+    planned = {entry["id"]: entry for entry in stored["cells"] if "id" in entry}
     lines, seconds_left = [], 0.0
-    counts: dict[str, int] = {}
-    for cell_id in [*planned, *sorted(known - set(planned))]:
-        folder = store.cell(cell_id)
-        entry = next((entry for entry in stored["cells"] if entry["id"] == cell_id), None) or folder.config()
-        name = _name(entry, Protocol(**{k: v for k, v in stored["protocol"].items() if k != "exec_mode"}))
-        word, detail = _state(store, cell_id)
-        counts[word] = counts.get(word, 0) + 1
-        seconds_left += _seconds_left(store, cell_id)
+    counts: Counter[str] = Counter()
+    for cell_id in [*planned, *sorted(here.keys() - planned.keys())]:
+        name = _name(planned.get(cell_id) or here[cell_id].config(), protocol)
+        word, detail, seconds = _state(store.cell(cell_id))
+        counts[word] += 1
+        seconds_left += seconds
         lines.append(f"{word:<8} {name:<32} {detail}".rstrip())
     summary = ", ".join(f"{number} {word}" for word, number in counts.items())
     left = f"; running cells: about {duration(seconds_left)} left" if seconds_left else ""
@@ -111,26 +118,24 @@ def _name(entry: Mapping[str, Any], protocol: Protocol) -> str:
     return cell_name(entry["arm"], control, entry["match"], range(first, first + protocol.cell_trials), protocol.trials)
 
 
-def _state(store: Store, cell_id: str) -> tuple[str, str]:
-    folder = store.cell(cell_id)
+def _error(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The test error over some rows."""
+    counted = [row for row in rows if has(row, {"test_wrong": int, "n_test": int})]
+    wrong, tested = (sum(row[name] for row in counted) for name in ("test_wrong", "n_test"))
+    return f"{100 * wrong / tested:.2f} % test error" if tested > 0 else "no test error"
+
+
+def _state(folder: CellFolder) -> tuple[str, str, float]:
+    """What a cell is (done, running, failed, missing), what is to be said of it, and the seconds that are left."""
     result = folder.result()
     if result is not None:
-        rows = result["rows"]
-        wrong, tested = sum(row["test_wrong"] for row in rows), sum(row["n_test"] for row in rows)
-        return "done", f"{len(rows)} trials, {100 * wrong / tested:.2f} % test error"
+        return "done", f"{len(result['rows'])} trials, {_error(result['rows'])}", 0.0
     if not folder.path.is_dir():
-        return "missing", ""
+        return "missing", "", 0.0
     said = folder.progress()
     share = f"{100 * said['done'] / said['total']:.0f} %" if said.get("total") else ""
     if folder.held():
-        return "running", share
+        left = said["seconds"] / max(said["here"], 1) * (said["total"] - said["done"]) if said.get("done") else 0.0
+        return "running", share, float(left)
     failure = folder.failure()
-    return ("failed", failure) if failure else ("missing", f"stopped at {share}" if share else "")
-
-
-def _seconds_left(store: Store, cell_id: str) -> float:
-    folder = store.cell(cell_id)
-    said = folder.progress()
-    if folder.result() is not None or not said.get("done") or not folder.held():
-        return 0.0
-    return float(said["seconds"] / max(said["here"], 1) * (said["total"] - said["done"]))
+    return ("failed", failure, 0.0) if failure else ("missing", f"stopped at {share}" if share else "", 0.0)

@@ -34,18 +34,23 @@ XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_pas
 _MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
 
 
-def environment(threads: int, base: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment of a process that trains: compiler flags and CPU threads, the user's own flags kept."""
+def environment(threads: int, base: Mapping[str, str] = os.environ, devices: int = 1) -> dict[str, str]:
+    """The environment of a process that trains: compiler flags and CPU threads, the user's own flags kept.
+
+    `devices` is how many a processor is to look like where no accelerator is; they share the threads.
+    """
     flags = base.get("XLA_FLAGS", "")
     if XLA_FLAGS not in flags:
         flags = f"{flags} {XLA_FLAGS}".strip()
+    if devices > 1:
+        flags = f"{flags} --xla_force_host_platform_device_count={devices}"
     chosen = {"XLA_FLAGS": flags, "NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
     return {**base, **chosen, "TF_CPP_MIN_LOG_LEVEL": base.get("TF_CPP_MIN_LOG_LEVEL", "2")}
 
 
-def prepare(threads: int) -> None:
+def prepare(threads: int, devices: int = 1) -> None:
     """Make this process one that trains: its environment and its heap. Call before jax is imported."""
-    os.environ.update(environment(threads))
+    os.environ.update(environment(threads, devices=devices))
     keep_heap()
 
 
@@ -64,14 +69,14 @@ def keep_heap() -> bool:
 PARENT = "DSRESEARCH_PARENT"  # in a worker's environment: the process that started it
 
 
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent ends (Linux): no orphan trains on.
+def die_with_parent(by: signal.Signals = signal.SIGTERM) -> None:
+    """Have the kernel send a signal to this process when its parent ends (Linux): no orphan trains on.
 
     A parent that ended before this was asked for is found out by its number. Elsewhere `orphaned` is asked instead.
     """
     if sys.platform == "linux":
         set_death_signal = 1
-        ctypes.CDLL(None).prctl(set_death_signal, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(set_death_signal, by)
     if orphaned():
         sys.exit(STOPPED)
 

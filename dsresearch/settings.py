@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dsresearch.design import InputError
+from dsresearch.documents import read_toml
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, list[Any]]:
@@ -32,13 +33,11 @@ def _value(word: str) -> Any:
 
 def read_grid(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
     """Setups and choices of a grid file. Raises InputError where it is missing or not such a file."""
-    import tomllib
-
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = read_toml(path)
     except OSError as error:
         raise InputError(f"--grid={path} cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise InputError(f"--grid={path} is not TOML: {error}") from None
     setups = _as_list(content.pop("setup", []))
     if not all(isinstance(part, Mapping) for part in content.values()):
@@ -65,7 +64,7 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
         f"{'parameters':>11} {'macs':>13}  design",
     ]
     models = images = missing_models = missing_images = 0
-    for cell in plan.asked:
+    for cell in plan.once:
         done = store.cell(cell).result() is not None
         cost, own = plan.cost(cell), plan.images(cell)
         models, images = models + len(cell.trials), images + own
@@ -76,7 +75,7 @@ def describe(plan: Any, store: Any, workers: int) -> list[str]:
             f"{len(cell.trials):>6} {own:>13,} "
             f"{cost.params:>11,} {cost.macs:>13,}  {_fields(cell.design)}"
         )
-    total = f"{len(plan.asked)} cells, {models:,} models, {images:,} training images"
+    total = f"{len(plan.once)} cells, {models:,} models, {images:,} training images"
     return [*lines, "", f"{total}; missing: {missing_models:,} models, {missing_images:,} training images"]
 
 

@@ -12,7 +12,9 @@
     DIR/cells/<id>/attempts/<k>/      Sacred runs
     DIR/cells/<id>/result.json        there when the cell is done: which attempt, its rows
     DIR/claims/                       who proves the arms' exactness, who measures the twins
+    DIR/programs/                     what jax compiled, for other cells of the same program
     DIR/logs/                         what the processes printed
+    DIR/cells.json                    what every cell is, exported
     DIR/trials.csv, runs.csv, epochs.parquet, predictions.parquet      all results, exported
 
 Every write is a temporary file, fsync and a rename: a reader sees the old bytes or the new ones. Folders are made when
@@ -25,7 +27,6 @@ import json
 import os
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,9 +35,22 @@ from typing import Any
 import tomli_w
 
 from dsresearch.claim import Claim, claimed, held
-from dsresearch.design import InputError, Protocol, Recipe
-from dsresearch.schema import TEMPORARY, WriteError, remove_temporary, write_atomic
+from dsresearch.design import MATCHES, InputError, Protocol, Recipe
+from dsresearch.documents import has, read_json
+from dsresearch.schema import (
+    CONTROL_KINDS,
+    EQ_CLASSES,
+    TEMPORARY,
+    WriteError,
+    read_protocol,
+    remove_temporary,
+    write_atomic,
+)
 from dsresearch.studies import Cell, Plan
+
+_TEXTS = ("study", "study_id", "profile", "data", "arm", "setup", "role", "control", "match")
+_OF_CELL = dict.fromkeys(_TEXTS, str) | dict.fromkeys(("design", "recipe", "protocol"), dict)
+_OF_PROGRESS = ("done", "total", "here", "seconds")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -47,7 +61,7 @@ def write_json(path: Path, value: Any) -> None:
 def _read_json(path: Path) -> Any:
     """The content of a JSON file, or None where there is none or it is damaged."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
 
@@ -100,19 +114,20 @@ class CellFolder:
     def config(self) -> dict[str, Any]:
         """What the cell is: the configuration of its Sacred run. Raises InputError where it is missing or damaged."""
         found = _read_json(self.path / "cell.json")
-        if not isinstance(found, dict):
+        if not (has(found, _OF_CELL) and found["control"] in CONTROL_KINDS and found["match"] in MATCHES):
             raise InputError(f"{self.path / 'cell.json'} is missing or damaged; `dsresearch run` writes it again")
-        return found
+        return {"first": 0, **found}
 
     def result(self) -> dict[str, Any] | None:
         """The result of a done cell, else None."""
         found = _read_json(self.path / "result.json")
-        return found if isinstance(found, dict) and "rows" in found else None
+        whole = has(found, {"attempt": int, "rows": list}) and found["rows"]
+        return found if whole and all(isinstance(row, dict) for row in found["rows"]) else None
 
     def progress(self) -> dict[str, Any]:
         """What the cell last said of itself: `done` and `total` epochs of all trials, `images_per_s`."""
         found = _read_json(self.path / "progress.json")
-        return found if isinstance(found, dict) else {}
+        return found if has(found, dict.fromkeys(_OF_PROGRESS, (int, float))) and found["total"] > 0 else {}
 
     def failure(self) -> str:
         """Why the newest attempt failed, in one line; '' where none did."""
@@ -120,7 +135,8 @@ class CellFolder:
         run = _read_json(newest / "run.json") if newest else None
         if not isinstance(run, dict) or run.get("status") != "FAILED":
             return ""
-        trace = "".join(run.get("fail_trace") or []).strip()
+        lines = run.get("fail_trace")
+        trace = "".join(map(str, lines if isinstance(lines, list) else [])).strip()
         return trace.splitlines()[-1] if trace else "no reason was recorded"
 
     def numbers(self) -> list[int]:
@@ -145,12 +161,21 @@ class Store:
         return self.root / "protocol.toml"
 
     @property
+    def cells_file(self) -> Path:
+        return self.root / "cells.json"
+
+    @property
     def exactness_file(self) -> Path:
         return self.root / "exactness.json"
 
     @property
     def divergence_file(self) -> Path:
         return self.root / "divergence.csv"
+
+    @property
+    def programs(self) -> Path:
+        """Compiled programs, by model of processor."""
+        return self.root / "programs"
 
     def log(self, name: str) -> Path:
         """What a process of this store printed."""
@@ -189,8 +214,9 @@ class Store:
     def proven(self) -> dict[str, str]:
         """How each arm's function relates to the baseline's (exact, reparam, distinct), as far as it was proven."""
         found = _read_json(self.exactness_file)
-        pairs = found.get("pairs", []) if isinstance(found, dict) else []
-        return {pair["b"]: "" if pair["class"] == "undecided" else pair["class"] for pair in pairs}
+        pairs = found["pairs"] if has(found, {"pairs": list}) else []
+        proven = {pair["b"]: pair["class"] for pair in pairs if has(pair, {"b": str, "class": str})}
+        return {arm: relation if relation in EQ_CLASSES else "" for arm, relation in proven.items()}
 
     def cell(self, cell: Cell | str) -> CellFolder:
         return CellFolder(self.root / "cells" / (cell if isinstance(cell, str) else cell.id))
@@ -204,11 +230,9 @@ class Store:
     def protocol(self) -> dict[str, Any]:
         """The content of protocol.toml. Raises InputError where this is no study's folder."""
         try:
-            return tomllib.loads(self.protocol_file.read_text(encoding="utf-8"))
+            return read_protocol(self.protocol_file)
         except FileNotFoundError:
             raise InputError(f"{self.root} is not a study's folder: it has no protocol.toml") from None
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self.protocol_file} cannot be read: {error}") from None
 
     def check(self, plan: Plan) -> None:
         """Raise InputError unless this folder is new, empty, or a store of the same protocol."""
@@ -221,8 +245,8 @@ class Store:
                 raise InputError(f"--out={self.root} holds other files, allowed: a new or empty folder, or a study's")
             if not others:
                 return
-        if (self.root / "trials.csv").exists() and not (self.root / "cells").exists():
-            raise InputError(f"--out={self.root} holds exported rows alone, allowed: a new folder or a study's")
+        if (self.root / "trials.csv").exists() and not ((self.root / "cells").exists() or self.cells_file.exists()):
+            raise InputError(f"--out={self.root} holds rows without cells.json, allowed: a new folder or a study's")
         mine, stored = _settled(plan.document()), _settled(self.protocol())
         if stored.get("profile") == f"custom (from {plan.profile})":  # its grid may get arms of the profile itself
             mine |= {name: stored.get(name) for name in ("profile", "study_id")}

@@ -14,21 +14,26 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import linen as nn
+from jax.sharding import Mesh
 
+from dsresearch import sharding
 from dsresearch.design import Recipe
 from dsresearch.modules import draw
+from dsresearch.operators import shards
+from dsresearch.optimiser import Schedule, cross_entropy, polyak, rmsprop, sgd, staircase
 
 Array = jax.Array
 Tree = Any
 
+DROPOUT = 0xD07D07D0  # no epoch has this number: the branch of a trial's augmentation key that dropout draws from
 EVALUATION_BATCH = 500  # pictures; a whole number of them in 10,000, 6,000 and all of the digits' 360 in one
 
 
 class Pictures(NamedTuple):
-    """A data set on the device: images uint8 [n, H, W, C] and labels int32 [n]."""
+    """A data set, on the device or in numpy: images uint8 [n, H, W, C] and labels int32 [n]."""
 
-    images: Array
-    labels: Array
+    images: Any
+    labels: Any
 
 
 class Trial(NamedTuple):
@@ -41,7 +46,11 @@ class Trial(NamedTuple):
 
 
 class State(NamedTuple):
-    """What changes from step to step: float32 weights, BatchNorm statistics, optimiser state, steps done."""
+    """What changes from step to step: float32 weights, BatchNorm statistics, optimiser state, steps done.
+
+    Where the recipe evaluates a Polyak average, `optimiser` is the pair of the optimiser's state and the average of
+    (params, stats).
+    """
 
     params: Tree
     stats: Tree
@@ -80,6 +89,7 @@ class Program:
         n_train: training pictures of a trial.
         augmentation: `none` or `crop_flip`.
         trial_batch: trials side by side on a leading axis of state, trial and rows; 1 means no such axis.
+        devices: how many share the program: its trials, or, of one trial, every batch.
     """
 
     network: nn.Module
@@ -87,60 +97,61 @@ class Program:
     n_train: int
     augmentation: str
     trial_batch: int = 1
+    devices: int = 1
 
     @property
     def steps_an_epoch(self) -> int:
         return self.n_train // self.recipe.batch
 
     @cached_property
-    def schedule(self) -> optax.Schedule:
+    def schedule(self) -> Schedule:
         """Learning rate against steps."""
-        recipe, steps = self.recipe, self.steps_an_epoch * self.recipe.epochs
-        if recipe.schedule == "constant":
-            return optax.constant_schedule(recipe.rate)
-        rise = max(1, round(recipe.warmup * steps))
-
-        def rate(step: Array) -> Array:
-            # Written out: optax's joined schedules mix integers and floats, which strict promotion refuses.
-            done = jnp.asarray(step, jnp.float32)
-            fallen = jnp.clip((done - rise) / max(steps - rise, 1), 0.0, 1.0)
-            return recipe.rate * jnp.minimum((done + 1) / rise, 0.5 * (1 + jnp.cos(jnp.pi * fallen)))
-
-        return rate
+        return schedule_of(self.recipe, self.steps_an_epoch)
 
     @cached_property
     def optimiser(self) -> optax.GradientTransformation:
-        """SGD with Nesterov momentum; weight decay on kernels, which are what has more than one axis."""
-        kernels = partial(jax.tree.map, lambda w: w.ndim > 1)
-        return optax.chain(
-            optax.add_decayed_weights(self.recipe.decay, mask=kernels),
-            optax.sgd(self.schedule, momentum=self.recipe.momentum, nesterov=True),
-        )
+        return optimiser_of(self.recipe, self.schedule)
 
     # --- the pure parts, for one trial ---
 
     def initial(self, params: Tree, stats: Tree) -> State:
         """The state before the first step, from weights and BatchNorm statistics."""
-        return State(params, stats, self.optimiser.init(params), jnp.zeros((), jnp.int32))
+        optimiser = self.optimiser.init(params)
+        if self.recipe.polyak:
+            optimiser = optimiser, jax.tree.map(jnp.copy, (params, stats))
+        return State(params, stats, optimiser, jnp.zeros((), jnp.int32))
 
     def logits(self, params: Tree, stats: Tree, images: Array) -> Array:
         """Evaluation: running statistics, so that no picture's answer depends on its neighbours."""
         variables = {"params": params, "stats": stats}
         return jnp.asarray(self.network.apply(variables, self._scaled(images), False))
 
-    def step(self, state: State, images: Array, labels: Array) -> tuple[State, tuple[Array, Array, Array]]:
-        """One step on uint8 images [N, H, W, C]; gives also the mean loss, the wrong ones and the gradient's norm."""
+    def evaluated(self, state: State) -> tuple[Tree, Tree]:
+        """The weights and statistics that are tested: the newest, or their Polyak average."""
+        return state.optimiser[1] if self.recipe.polyak else (state.params, state.stats)
+
+    def step(self, state: State, images: Array, labels: Array, key: Array) -> tuple[State, tuple[Array, Array, Array]]:
+        """One step on uint8 images [N, H, W, C]; gives also the mean loss, the wrong ones and the gradient's norm.
+
+        Dropout and dropped paths, where the network has any, draw from `key`.
+        """
 
         def loss_of(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             variables = {"params": params, "stats": state.stats}
-            logits, updated = self.network.apply(variables, self._scaled(images), True, mutable=["stats"])
-            return _cross_entropy(logits, labels).mean(), (logits, updated["stats"])
+            logits, updated = self.network.apply(
+                variables, self._scaled(images), True, mutable=["stats"], rngs={"dropout": key}
+            )
+            return cross_entropy(logits, labels, self.recipe.smoothing).mean(), (logits, updated["stats"])
 
         (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        updates, optimiser = self.optimiser.update(gradient, state.optimiser, state.params)
+        loss, gradient = shards.mean((loss, gradient))
+        before = state.optimiser[0] if self.recipe.polyak else state.optimiser
+        updates, optimiser = self.optimiser.update(gradient, before, state.params)
         params = optax.apply_updates(state.params, updates)
         wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
-        return State(params, stats, optimiser, state.step + 1), (loss, wrong, optax.tree.norm(gradient))
+        if self.recipe.polyak:
+            optimiser = optimiser, polyak(state.optimiser[1], (params, stats), state.step + 1, self.recipe.polyak)
+        return State(params, stats, optimiser, state.step + 1), (loss, shards.total(wrong), optax.tree.norm(gradient))
 
     def batches(self, epoch: Array, trial: Trial) -> Array:
         """Indices of the pictures of an epoch's steps, [steps, batch], in this epoch's order."""
@@ -151,15 +162,24 @@ class Program:
         """A step's images as its training sees them; `key` is unused where nothing is augmented."""
         return crop_flip(key, images) if self.augmentation == "crop_flip" else images
 
+    def taught(
+        self, state: State, trial: Trial, epoch: Array, step: Array, images: Array, labels: Array
+    ) -> tuple[State, tuple[Array, Array, Array]]:
+        """A step of an epoch, both counted from 0, on pictures as they are stored: what is random is the trial's."""
+        augment, dropout = (
+            jax.random.fold_in(jax.random.fold_in(key, epoch), step)
+            for key in (trial.augment_key, jax.random.fold_in(trial.augment_key, DROPOUT))
+        )
+        return self.step(state, self.augmented(augment, images), labels, dropout)
+
     def epoch(self, state: State, epoch: Array, trial: Trial, pictures: Pictures) -> tuple[State, Row]:
         """The fold: one pass over the trial's training pictures in this epoch's order, then one over its test set."""
         batches = self.batches(epoch, trial)
-        augment_key = jax.random.fold_in(trial.augment_key, epoch)
 
         def one(state: State, batch: tuple[Array, Array]) -> tuple[State, tuple[Array, Array, Array]]:
             step, indices = batch
-            images = self.augmented(jax.random.fold_in(augment_key, step), pictures.images[indices])
-            return self.step(state, images, pictures.labels[indices])
+            indices = shards.own(indices)
+            return self.taught(state, trial, epoch, step, pictures.images[indices], pictures.labels[indices])
 
         state, (loss, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))
         test_wrong, test_nll = self.score(state, trial.test, pictures)
@@ -179,8 +199,8 @@ class Program:
         """Pictures wrong (a count) and mean negative log-likelihood over `indices`."""
 
         def one(images: Array, labels: Array) -> tuple[Array, Array]:
-            logits = self.logits(state.params, state.stats, images)
-            return logits.argmax(1).astype(jnp.int32) != labels, _cross_entropy(logits, labels)
+            logits = self.logits(*self.evaluated(state), images)
+            return logits.argmax(1).astype(jnp.int32) != labels, cross_entropy(logits, labels)
 
         wrong, nll = self._over(indices, pictures, one)
         return wrong.sum(dtype=jnp.int32), nll.mean()
@@ -189,7 +209,7 @@ class Program:
         """What the trained network says of each picture of `indices`."""
 
         def one(images: Array, labels: Array) -> Predictions:
-            logits = self.logits(state.params, state.stats, images)
+            logits = self.logits(*self.evaluated(state), images)
             probabilities = jax.nn.softmax(logits)
             true = jax.nn.one_hot(labels, logits.shape[1], dtype=probabilities.dtype)
             p_true = (probabilities * true).sum(1)
@@ -200,11 +220,11 @@ class Program:
 
     def _over(self, indices: Array, pictures: Pictures, one: Callable[[Array, Array], Any]) -> Any:
         """Apply `one` to batches of pictures; the last batch is filled up with picture 0 and the filling cut off."""
-        n = indices.shape[0]
-        batch = min(n, EVALUATION_BATCH)
-        filled = jnp.pad(indices, (0, -n % batch)).reshape(-1, batch)
+        n, devices = indices.shape[0], shards.shares()
+        batch = min(-(-n // devices), EVALUATION_BATCH)
+        filled = shards.own(jnp.pad(indices, (0, -n % (batch * devices))).reshape(-1, batch))
         out = jax.lax.map(lambda chosen: one(pictures.images[chosen], pictures.labels[chosen]), filled)
-        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], out)
+        return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:n], shards.joined(out))
 
     def _scaled(self, images: Array) -> Array:
         """uint8 to about [-2, 2] by one fixed map: BatchNorm behind the stem takes out what a data set's own would."""
@@ -232,7 +252,25 @@ class Program:
         return jax.jit(partial(draw, self.network), static_argnums=1)
 
     def _side_by_side(self, one: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
-        return one if self.trial_batch == 1 else jax.vmap(one, axes)
+        many = one if self.trial_batch == 1 else jax.vmap(one, axes)
+        return many if self.devices == 1 else sharding.spread(many, self.mesh, axes)
+
+    @cached_property
+    def mesh(self) -> Mesh:
+        """The devices that share the program."""
+        return sharding.mesh_of(self.devices, sharding.axis_of(self.trial_batch))
+
+    def placed(self, tree: Tree) -> Tree:
+        """What is the trials' own (state, trial) where the program wants it."""
+        return tree if self.devices == 1 else sharding.placed(tree, self.mesh, by_trial=self.trial_batch > 1)
+
+    def everywhere(self, tree: Tree) -> Tree:
+        """What every trial reads, on every device."""
+        return jax.tree.map(jnp.asarray, tree) if self.devices == 1 else sharding.placed(tree, self.mesh)
+
+    def at_home(self, tree: Tree) -> Tree:
+        """What devices share as arrays of this process; as it is where one device has it all."""
+        return tree if self.devices == 1 else jax.device_get(tree)
 
     def fold(self, state: State, trial: Trial, pictures: Pictures, epochs: range) -> Iterator[tuple[int, State, Row]]:
         """Run the epochs of a range (counted from 0) one by one; stopping and going on gives the same bits."""
@@ -241,16 +279,43 @@ class Program:
             yield epoch, state, row
 
 
-def _cross_entropy(logits: Array, labels: Array) -> Array:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+def schedule_of(recipe: Recipe, steps_an_epoch: int) -> Schedule:
+    """A recipe's learning rate against steps."""
+    steps = steps_an_epoch * recipe.epochs
+    if recipe.schedule == "constant":
+        return optax.constant_schedule(recipe.rate)
+    if recipe.schedule.startswith("staircase"):
+        tread = recipe.every * steps_an_epoch if recipe.schedule == "staircase_epochs" else recipe.every // recipe.batch
+        return staircase(recipe.rate, recipe.fall, max(1, tread))
+    rise = max(1, round(recipe.warmup * steps))
+
+    def rate(step: Array) -> Array:
+        # Written out: optax's joined schedules mix integers and floats, which strict promotion refuses.
+        done = jnp.asarray(step, jnp.float32)
+        fallen = jnp.clip((done - rise) / max(steps - rise, 1), 0.0, 1.0)
+        return recipe.rate * jnp.minimum((done + 1) / rise, 0.5 * (1 + jnp.cos(jnp.pi * fallen)))
+
+    return rate
+
+
+def optimiser_of(recipe: Recipe, schedule: Schedule) -> optax.GradientTransformation:
+    """A recipe's optimiser; weight decay on kernels, which are what has more than one axis."""
+    if recipe.optimiser != "sgd":
+        return {"momentum": sgd, "rmsprop": rmsprop}[recipe.optimiser](schedule, recipe.momentum, recipe.decay)
+    kernels = partial(jax.tree.map, lambda w: w.ndim > 1)
+    return optax.chain(
+        optax.add_decayed_weights(recipe.decay, mask=kernels),
+        optax.sgd(schedule, momentum=recipe.momentum, nesterov=True),
+    )
 
 
 def crop_flip(key: Array, images: Array, margin: int = 4) -> Array:
     """Shift each picture by up to `margin` pixels over black, and mirror half of them: the usual CIFAR augmentation."""
     n, height, width, channels = images.shape
     shift_key, flip_key = jax.random.split(key)
-    offsets = jax.random.randint(shift_key, (n, 2), 0, 2 * margin + 1)
-    flips = jax.random.bernoulli(flip_key, shape=(n,))
+    batch = n * shards.shares()
+    offsets = shards.own(jax.random.randint(shift_key, (batch, 2), 0, 2 * margin + 1))
+    flips = shards.own(jax.random.bernoulli(flip_key, shape=(batch,)))
     padded = jnp.pad(images, ((0, 0), (margin, margin), (margin, margin), (0, 0)))
 
     def one(image: Array, offset: Array, flip: Array) -> Array:

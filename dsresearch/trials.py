@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
-from dsresearch import cost, data
+from dsresearch import data
 from dsresearch.checkpoint import Checkpoints
 from dsresearch.design import Design, digest, identity, seed_of
+from dsresearch.networks.build import Network
 from dsresearch.networks.stack import Stack
 from dsresearch.schema import write_atomic
-from dsresearch.studies import Cell
+from dsresearch.studies import Cell, Varied, network_cost
 from dsresearch.train import Pictures, Program, Row, State, Trial, stacked
 from dsresearch.transport import transport_network
 
@@ -62,22 +64,38 @@ def initial_weights(cell: Cell, program: Program, seeds: Seeds, image: tuple[int
     if cell.control != "exact":
         params, stats = program.run_draw(_weights_key(seeds, cell.design), image)
         return (_one_ulp_away(params) if cell.control == "bit" else params), stats
+    assert isinstance(cell.design, Design)  # published networks have no strict reformulation, and no such control
     baseline = dataclasses.replace(cell.design, formulation="separable")
     drawn = dataclasses.replace(program, network=Stack(baseline, program.network.classes))  # type: ignore[attr-defined]
     params, stats = drawn.run_draw(_weights_key(seeds, baseline), image)
     return transport_network(params, stats, baseline, cell.design)
 
 
-def _weights_key(seeds: Seeds, design: Design) -> jax.Array:
-    """The trial's init key folded with the design: identical functions start apart, identical designs together."""
-    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(identity(design)).encode()))
+def _weights_key(seeds: Seeds, design: Varied) -> jax.Array:
+    """The trial's init key folded with the design: identical functions start apart, identical designs together.
+
+    Networks that differ in their evaluation alone start, and are trained, as one.
+    """
+    trained = design if isinstance(design, Design) else design.trained
+    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(identity(trained)).encode()))
 
 
 def _one_ulp_away(params: Tree) -> Tree:
-    """The weights with the stem's first one moved to the next larger number."""
-    stem = np.array(params["stem"])
-    stem[0, 0, 0, 0] = np.nextafter(stem[0, 0, 0, 0], np.float32(np.inf))
-    return {**params, "stem": jnp.asarray(stem)}
+    """The weights with the first of the first kernel moved to the next larger number; the stack's is its stem."""
+    leaves, structure = jax.tree.flatten(params)
+    place = next(i for i, leaf in enumerate(leaves) if leaf.ndim == 4) if "stem" not in params else None
+    kernel = np.array(params["stem"] if place is None else leaves[place])
+    kernel[0, 0, 0, 0] = np.nextafter(kernel[0, 0, 0, 0], np.float32(np.inf))
+    if place is None:
+        return {**params, "stem": jnp.asarray(kernel)}
+    leaves[place] = jnp.asarray(kernel)
+    return jax.tree.unflatten(structure, leaves)
+
+
+def enlarged(images: np.ndarray, side: int) -> np.ndarray:
+    """Square pictures uint8 [n, s, s, C] with every pixel repeated, so that they have `side` pixels a side."""
+    times = side // images.shape[1]
+    return images if times == 1 else images.repeat(times, 1).repeat(times, 2)
 
 
 # --- what is recorded of it -------------------------------------------------------------------------------------
@@ -176,17 +194,25 @@ class Training:
         train, _ = data.split(self.source, self.cell.protocol, seeds_of(self.cell, 0).split)
         augment = self.cell.recipe.augment
         return Program(
-            network=Stack(self.cell.design, len(self.source.classes)),
+            network=self._network,
             recipe=self.cell.recipe,
             n_train=len(train),
             augmentation=self.source.augmentation if augment == "dataset" else augment,
             trial_batch=self.cell.protocol.trial_batch,
+            devices=self.cell.protocol.devices,
         )
+
+    @property
+    def _network(self) -> nn.Module:
+        design = self.cell.design
+        return Stack(design, len(self.source.classes)) if isinstance(design, Design) else Network(design)
 
     @cached_property
     def pictures(self) -> Pictures:
-        """The data set on the device."""
-        return Pictures(jnp.asarray(self.source.images), jnp.asarray(self.source.labels))
+        """The data set on the device, or on all that share the program, as large as the network wants it."""
+        design, images = self.cell.design, self.source.images
+        own = images if isinstance(design, Design) else enlarged(images, design.image)
+        return self.program.everywhere(Pictures(own, self.source.labels))
 
     @property
     def total(self) -> int:
@@ -207,22 +233,22 @@ class Training:
     def keep(self) -> None:
         """Write a checkpoint of the block in training."""
         if self._block is not None:
-            state = {"state": self._block.state, "curve": self._block.curve}
+            state = {"state": self.program.at_home(self._block.state), "curve": self._block.curve}
             self.checkpoints.save(self._block.number, self._block.done, state)
 
     def _train(self, number: int, trials: range) -> Iterator[Epoch]:
         starts = [self.start(trial) for trial in trials]
         side_by_side = stacked if self.program.trial_batch > 1 else (lambda trees: trees[0])
-        trial, state = side_by_side(starts)
+        trial, state = self.program.placed(side_by_side(starts))
         initial = [tree_sha256(start.params) for _, start in starts]
         epochs = self.cell.recipe.epochs
         shape = (epochs,) if self.program.trial_batch == 1 else (epochs, len(trials))
         curve = Row(*(np.zeros(shape, np.int32 if name in _COUNTS else np.float32) for name in Row._fields))
-        begun = self.checkpoints.newest(number, {"state": state, "curve": curve})
+        begun = self.checkpoints.newest(number, {"state": self.program.at_home(state), "curve": curve})
         done = 0
         if begun is not None:
             done, kept = begun
-            state, curve = kept["state"], Row(*(np.array(values) for values in kept["curve"]))
+            state, curve = self.program.placed(kept["state"]), Row(*(np.array(values) for values in kept["curve"]))
             self.resumed_from += done * len(trials)
         for epoch, now, row in self.program.fold(state, trial, self.pictures, range(done, epochs)):
             state = now
@@ -238,7 +264,7 @@ class Training:
         seeds = seeds_of(self.cell, trial)
         train, test = data.split(self.source, self.cell.protocol, seeds.split)
         keys = jax.random.key(seeds.order), jax.random.key(seeds.augment)
-        shape = self.source.images.shape
+        shape = self.pictures.images.shape
         weights = initial_weights(self.cell, self.program, seeds, (shape[1], shape[2], shape[3]))
         return Trial(jnp.asarray(train), jnp.asarray(test), *keys), self.program.initial(*weights)
 
@@ -246,6 +272,7 @@ class Training:
         """What is recorded of each trial of a finished block; kept at once: the next block may be interrupted."""
         predictions = self.program.run_predict(state, trial.test, self.pictures)
         train_wrong, _ = self.program.run_score(state, trial.train, self.pictures)
+        trial, state, predictions, train_wrong = self.program.at_home((trial, state, predictions, train_wrong))
         results = []
         for place, number in enumerate(trials):
             alone = self.program.trial_batch == 1
@@ -256,14 +283,14 @@ class Training:
             own_curve = {name: values if alone else values[:, place] for name, values in curve._asdict().items()}
             model = _Model(own(trial), own(state), own(predictions), int(own(train_wrong)), initial[place])
             result = self._result(number, model, own_curve)
-            result.save(self._kept(number))
+            if jax.process_index() == 0:  # of the processes that share a cell, one writes
+                result.save(self._kept(number))
             results.append(result)
         return results
 
     def _result(self, number: int, model: "_Model", curve: dict[str, np.ndarray]) -> Result:
         seeds = seeds_of(self.cell, number)
         test = np.asarray(model.trial.test)
-        _, height, _, channels = self.source.images.shape
         train_loss, test_nll = curve["train_loss"][-1], curve["test_nll"][-1]
         # A loss that was not a number once makes the weights so: the outcome is recorded, never dropped.
         diverged = not (np.isfinite(curve["train_loss"]).all() and math.isfinite(test_nll))
@@ -281,9 +308,7 @@ class Training:
             "steps": int(model.state.step),
             "params": sum(leaf.size for leaf in jax.tree.leaves(model.state.params)),
             "stats": sum(leaf.size for leaf in jax.tree.leaves(model.state.stats)),
-            "macs_fwd": cost.stack(
-                self.cell.design, image=height, channels=channels, classes=len(self.source.classes)
-            ).macs,
+            "macs_fwd": network_cost(self.cell.design, self.source).macs,
             "test_wrong": int(curve["test_wrong"][-1]),
             "test_nll": None if diverged else _number(test_nll),
             "train_wrong": model.train_wrong,
@@ -291,7 +316,7 @@ class Training:
             "status": "diverged" if diverged else "ok",
             "split_sha256": hashlib.sha256(np.asarray(model.trial.train).tobytes() + test.tobytes()).hexdigest(),
             "init_sha256": model.initial,
-            "params_sha256": tree_sha256((model.state.params, model.state.stats)),
+            "params_sha256": tree_sha256(self.program.evaluated(model.state)),
             "predictions_sha256": hashlib.sha256(predicted.tobytes()).hexdigest(),
         }
         predictions = {

@@ -150,8 +150,8 @@ def test_super_separable_is_a_separable_convolution_on_each_group(
     for i in range(groups):
         own = slice(i * 12 // groups, (i + 1) * 12 // groups)
         z = lax.conv_general_dilated(
-            x[..., own],
-            depthwise[..., own],
+            jnp.asarray(x[..., own]),
+            jnp.asarray(depthwise[..., own]),
             (stride, stride),
             "SAME",
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
@@ -220,7 +220,7 @@ GEOMETRIES = [
 ]
 
 
-def deformable_case(geometry: dict[str, int], parts: int, groups: int, modulated: bool) -> tuple[Any, ...]:
+def deformable_case(geometry: dict[str, int], parts: int, groups: int, modulated: bool) -> tuple[Any, Any, Any, Any]:
     size, reach = (5, 6), 2 * geometry["dilation"] + 1
     out = [(n + 2 * geometry["padding"] - reach) // geometry["stride"] + 1 for n in size]
     x, kernel = normal(17, 2, *size, 4), normal(18, 3, 3, 4 // groups, 4)
@@ -232,7 +232,7 @@ def deformable_case(geometry: dict[str, int], parts: int, groups: int, modulated
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize(("parts", "groups", "modulated"), [(1, 1, True), (2, 1, True), (1, 2, False), (4, 4, True)])
 def test_a_deformable_convolution_is_its_definition(
-    geometry: dict[str, int], parts: int, groups: int, modulated: bool
+    geometry: dict[str, Any], parts: int, groups: int, modulated: bool
 ) -> None:
     case = deformable_case(geometry, parts, groups, modulated)
     convolve = jax.jit(functools.partial(layers.deformable_conv, groups=groups, **geometry))
@@ -243,7 +243,7 @@ def test_a_deformable_convolution_is_its_definition(
 @pytest.mark.parametrize("geometry", GEOMETRIES)
 @pytest.mark.parametrize(("parts", "groups", "modulated"), [(1, 1, True), (2, 2, True), (4, 1, False)])
 def test_a_deformable_convolution_and_its_gradients_are_torchvisions(
-    geometry: dict[str, int], parts: int, groups: int, modulated: bool
+    geometry: dict[str, Any], parts: int, groups: int, modulated: bool
 ) -> None:
     try:
         from torchvision.ops import deform_conv2d
@@ -253,7 +253,7 @@ def test_a_deformable_convolution_and_its_gradients_are_torchvisions(
     arrays = [jnp.asarray(a) for a in case if a is not None]
     picture, offsets = nchw(case[0]).requires_grad_(), nchw(case[2]).requires_grad_()
     kernel = torch.from_numpy(case[1].transpose(3, 2, 0, 1).copy()).requires_grad_()
-    mask = nchw(case[3]).requires_grad_() if modulated else None
+    mask: Any = nchw(case[3]).requires_grad_() if modulated else None
     expected = deform_conv2d(picture, offsets, kernel, mask=mask, **geometry)
     weights = normal(21, *nhwc(expected).shape)
     (expected * nchw(weights)).sum().backward()

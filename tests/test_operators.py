@@ -73,17 +73,18 @@ def convolutions(draw: st.DrawFn) -> dict[str, Any]:
     """Shapes from a single pixel and channel, groups from 1 to C, depth multipliers."""
     channels = draw(st.sampled_from([1, 2, 3, 4, 6]))
     groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
-    kernel, dilation = draw(st.sampled_from([1, 3, 5])), draw(st.sampled_from([1, 2]))
+    window = draw(st.sampled_from([(1, 1), (3, 3), (5, 5), (1, 3), (7, 1)]))  # Inception V3's are of one row or column
+    dilation = draw(st.sampled_from([1, 2]))
     padding = draw(st.sampled_from(["SAME", "VALID"]))
-    least = (kernel - 1) * dilation + 1 if padding == "VALID" else 1
-    size = tuple(draw(st.integers(least, least + 6)) for _ in range(2))
+    least = [(k - 1) * dilation + 1 if padding == "VALID" else 1 for k in window]
+    size = tuple(draw(st.integers(n, n + 6)) for n in least)
     return {
         "batch": draw(st.sampled_from([1, 2, 3, 16])),
         "size": size,
         "channels": channels,
         "groups": groups,
         "outputs": groups * draw(st.integers(1, 3)),
-        "kernel": kernel,
+        "window": window,
         "stride": draw(st.sampled_from([1, 2, 3])),
         "dilation": dilation,
         "padding": padding,
@@ -94,14 +95,13 @@ def drawn(case: dict[str, Any], seed: int = 0) -> tuple[Floats, Floats]:
     """Pictures and a kernel."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((case["batch"], *case["size"], case["channels"]))
-    k, inputs = case["kernel"], case["channels"] // case["groups"]
-    return x, rng.standard_normal((k, k, inputs, case["outputs"]))
+    return x, rng.standard_normal((*case["window"], case["channels"] // case["groups"], case["outputs"]))
 
 
 def fixed(**changes: Any) -> dict[str, Any]:
     case = {
         "batch": 2, "size": (6, 7), "channels": 4, "groups": 4, "outputs": 4,
-        "kernel": 3, "stride": 1, "dilation": 1, "padding": "SAME",
+        "window": (3, 3), "stride": 1, "dilation": 1, "padding": "SAME",
     }  # fmt: skip
     return {**case, **changes}
 
@@ -112,6 +112,8 @@ def fixed(**changes: Any) -> dict[str, Any]:
 @example(case=fixed(stride=2, outputs=8, batch=16))  # a depth multiplier
 @example(case=fixed(groups=2, stride=2, outputs=6))
 @example(case=fixed(groups=1, dilation=2, size=(5, 4)))  # the window is wider than the picture
+@example(case=fixed(groups=1, window=(1, 3), size=(2, 2)))
+@example(case=fixed(groups=2, window=(7, 1), channels=8))
 @example(case=fixed(groups=4, dilation=2, size=(9, 8), padding="VALID", stride=2))  # the last rows are read by none
 def test_convolution_and_both_gradients_are_the_librarys(case: dict[str, Any]) -> None:
     arguments = (case["groups"], case["stride"], case["dilation"], case["padding"])

@@ -22,7 +22,7 @@ from dsresearch.paper.latex import numbers_tex
 from dsresearch.report import main as report
 
 ROOT = Path(__file__).parents[1]
-COMMITTED = ("claims.csv", "generated/claims.tex", "generated/numbers.tex", "generated/studies.tex")
+COMMITTED = ("claims.csv", *(f"generated/{name}.tex" for name in ("claims", "interior", "numbers", "studies")))
 TEXT = (ROOT / "paper" / "main.tex").read_text(encoding="utf-8")
 NOTHING = Results({}, {}, {})
 

@@ -34,7 +34,9 @@ def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
         "separable", "inception", "resnext", "inception_reformulated", "separable_strict", "hybrid",
     ]  # fmt: skip
     assert [cell.control for cell in cells if cell.control] == ["rerun", "bit", "exact", "seed", "split"]
-    assert {cell.arm: cell.role for cell in cells if not cell.control} == dict(STUDIES["hybrid"].arms)
+    assert {cell.arm: cell.role for cell in cells if not cell.control} == {
+        arm.name: arm.role for arm in STUDIES["hybrid"].arms
+    }
     assert len({cell.id for cell in cells}) == len(cells) == 13
 
 
@@ -158,13 +160,47 @@ def test_every_profile_plans_on_cifar_like_pictures(profile: str) -> None:
     made = plan(Request(profile=profile), cifar_like())
     assert made.parts == {
         "smoke": (256, 100), "quick": (4096, 1000), "full": (50_000, 10_000), "paper": (54_000, 6_000),
-        "confirm": (50_000, 10_000),
+        "confirm": (50_000, 10_000), "cpu": (50_000, 10_000),
     }[profile]  # fmt: skip
-    assert made.images(made.cells[0]) == sum(
-        made.parts[0] // made.recipe.batch * made.recipe.batch for _ in range(made.recipe.epochs * made.protocol.trials)
-    )
+    models = made.protocol.trials * made.recipe.epochs
+    arm = [cell for cell in made.cells if cell.name.startswith("separable") and not cell.control]
+    steps = made.parts[0] // made.recipe.batch
+    assert sum(made.images(cell) for cell in arm if cell.arm == "separable") == steps * made.recipe.batch * models
 
 
 def test_digits_are_split_as_the_contract_says() -> None:
     for profile in ("quick", "full"):
         assert planned(profile=profile).parts == (1437, 360)
+
+
+def test_the_continuum_reaches_from_regular_to_separable_at_the_widths_of_its_profile() -> None:
+    """G = C is the separable convolution, the baseline: no arm has so many groups."""
+    for profile, channels in (("smoke", 32), ("quick", 64), ("full", 128)):
+        cells = planned(study="continuum", profile=profile).cells
+        spine = [
+            cell.design.groups for cell in cells if cell.setup == "grouped" and cell.arm == f"g{cell.design.groups}"
+        ]
+        assert spine[: len(spine) // 3] == [2**at for at in range(channels.bit_length() - 1)]
+        assert {cell.match for cell in cells} == {"width", "params", "macs"}
+
+
+def test_a_cell_of_two_names_is_asked_for_once() -> None:
+    made = planned(study="continuum")
+    names = [(cell.arm, cell.match) for cell in made.asked if cell.arm == "g8" and not cell.control]
+    assert names == [("g8", "width"), ("g8", "params"), ("g8", "macs")]
+    assert len({cell.id for cell in made.asked}) == len(made.once) < len(made.asked)
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_every_study_plans_at_every_small_profile_with_one_baseline_first(study: str) -> None:
+    for profile in ("smoke", "quick", "full"):
+        cells = planned(study=study, profile=profile).cells
+        assert [cell.arm for cell in cells if cell.role == "baseline"] == [cells[0].arm]
+        names = [(cell.arm, cell.control, cell.match) for cell in cells]
+        assert len(set(names)) == len(names)
+
+
+def test_a_match_that_no_width_reaches_is_refused() -> None:
+    """A width from 1 to 4 in steps of resnext's bottleneck cannot hold as little as a separable network of width 1."""
+    with pytest.raises(InputError, match=r"match='params' .* misses the baseline's .* allowed: a factor of 2"):
+        planned(study="residual", match="params", choices={"design.width": [1], "design.kernel": [15]})

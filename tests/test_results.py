@@ -1,5 +1,6 @@
 """What is committed in results/ is what `report` draws from the committed rows, and README's table is that table."""
 
+import hashlib
 import json
 import re
 import tempfile
@@ -25,6 +26,15 @@ def test_tables_figure_data_and_verdict_are_drawn_from_the_rows(study: Path, tmp
     for name in drawn:
         if name.suffix not in (".png", ".pdf"):  # pictures are the same for one version of the drawing library
             assert without_pictures(tmp_path / name) == without_pictures(study / name), name
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.name)
+def test_the_manifest_is_of_the_committed_files(study: Path) -> None:
+    manifest = json.loads((study / "manifest.json").read_text(encoding="utf-8"))
+    found = {path.relative_to(study).as_posix(): path.read_bytes() for path in study.rglob("*") if path.is_file()}
+    kept = {name: data for name, data in found.items() if name.split("/")[0] not in ("cells", "logs", "sources")}
+    assert set(manifest) == set(kept) - {"manifest.json"}
+    assert all(hashlib.sha256(kept[name]).hexdigest() == entry["sha256"] for name, entry in manifest.items())
 
 
 def without_pictures(path: Path) -> bytes:

@@ -45,6 +45,7 @@ HEAVY = {
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
+    "documents": Room(),
     "operators": Room("", "jax numpy", "jax"),
     "modules": Room("design operators", "jax flax", "jax flax"),
     "networks": Room("design operators modules", "jax flax numpy", "jax flax"),
@@ -53,39 +54,58 @@ HOUSE = {
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room("design operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
-    "data": Room("design", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources"),
-    "train": Room("design modules networks", "jax flax optax numpy", "jax flax optax"),
-    "studies": Room("design cost data"),
-    "plan": Room("design data studies"),
+    "data": Room(
+        "design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"
+    ),
+    "optimiser": Room("", "jax optax", "jax optax"),
+    "sharding": Room("design operators", "jax numpy", "jax"),
+    "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
+    "recipes": Room(),
+    "studies": Room("design networks cost data recipes"),
+    "plan": Room("design data recipes studies"),
     "runtime": Room(),
-    "schema": Room("design", "numpy pandas pyarrow"),
-    "checkpoint": Room("schema", "orbax", "jax flax optax orbax"),
+    "programs": Room("runtime", "jax"),
+    "schema": Room("design documents", "numpy pandas pyarrow"),
+    "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
     "claim": Room("schema"),
-    "store": Room("claim design schema studies", "tomli_w"),
-    "export": Room("schema store", "pandas"),
-    "progress": Room("design store studies"),
+    "store": Room("documents claim design schema studies", "tomli_w"),
+    "export": Room("design documents schema store studies", "pyarrow"),
+    "restore": Room("design documents schema store", "pandas"),
+    "progress": Room("documents schema design store studies"),
     "launch": Room("design runtime schema export progress store studies"),
+    "launch_ray": Room("design runtime store studies launch", "ray", "ray"),
+    "ranks": Room("design runtime", "jax"),
+    "again": Room("design runtime schema store restore"),
     "trials": Room(
-        "design cost data schema studies networks transport train checkpoint",
-        "jax numpy",
+        "design data schema studies networks transport train checkpoint",
+        "jax flax numpy",
         "jax flax optax orbax",
     ),
     "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
+    "prove": Room("design store studies exactness", "", "jax flax optax"),
     "observer": Room("schema", "sacred", "sacred"),
     "attempt": Room("runtime store", "sacred", "sacred"),
     "ledger": Room(
-        "attempt claim design data runtime schema store studies plan observer trials exactness",
+        "attempt claim design data programs runtime schema store studies plan observer ranks trials",
         "sacred pandas jax",
         "sacred",
     ),
+    "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design", "numpy scipy"),
+    "imagenet": Room(
+        "design modules networks cost data optimiser train recipes checkpoint runtime schema store attempt statistics",
+        "jax optax numpy sacred matplotlib",
+        "jax flax optax orbax sacred matplotlib",
+    ),
     "report": Room(
-        "design studies schema statistics", "numpy scipy pandas pyarrow matplotlib seaborn", "matplotlib seaborn"
+        "design documents studies schema statistics",
+        "numpy scipy pandas pyarrow matplotlib seaborn",
+        "matplotlib seaborn",
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),
     "paper": Room("design cost schema studies statistics report compare", "numpy scipy pandas", "matplotlib seaborn"),
     "bench": Room(
-        "__init__ design cost runtime modules networks train",
+        "__init__ design cost runtime ranks modules networks train",
         "jax flax optax numpy pandas matplotlib seaborn torch",
         "jax flax optax matplotlib seaborn torch",
     ),
@@ -94,10 +114,12 @@ HOUSE = {
         "jax pandas",
         "matplotlib seaborn",
     ),
-    "settings": Room("design"),
+    "settings": Room("design documents"),
+    "rates": Room("design cost runtime studies"),
+    "parser": Room("__init__ design runtime"),
     "cli": Room(
-        "__init__ design settings cost_tables data runtime schema studies claim plan store launch progress ledger "
-        "exactness statistics report compare divergence paper bench"
+        "parser design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
+        "again progress ledger prove rates exactness statistics report compare divergence paper bench"
     ),
     "__main__": Room("cli"),
 }
@@ -161,13 +183,17 @@ def test_a_room_knows_only_what_it_may(name: str) -> None:
 
 LOAD = """
 import importlib, pkgutil, sys
-room = importlib.import_module(sys.argv[1])
-for module in pkgutil.walk_packages(getattr(room, "__path__", []), room.__name__ + "."):
+
+def load(name):
     try:
-        importlib.import_module(module.name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name != "torch":  # an optional extra
+        if error.name not in ("torch", "ray"):  # optional extras
             raise
+
+room = load(sys.argv[1])
+for module in pkgutil.walk_packages(getattr(room, "__path__", []), sys.argv[1] + "."):
+    load(module.name)
 print(*sys.modules)
 """
 

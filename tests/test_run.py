@@ -55,6 +55,70 @@ def test_every_arm_and_control_has_its_rows(study: Path) -> None:
     assert classes["inception"] == classes["resnext"] == classes["hybrid_learned"] == "distinct"
 
 
+def test_a_study_goes_on_from_its_exported_files_alone(study: Path, tmp_path: Path) -> None:
+    """As from a checkout: the files without the cells are enough to know what is done, and give the same bytes."""
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    before = contents(alone)
+    assert "13 done" in dsresearch("status", str(alone)).stdout
+    again = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(alone))
+    assert again.returncode == 0, again.stderr
+    after = contents(alone)
+    assert {name: after[name] for name in before} == before
+    assert {name for name in after if not name.startswith(("cells/", "logs/", "sources/"))} == set(before)
+    assert not any(name.endswith("checkpoint") or "/attempts/2/" in name for name in after)  # nothing was trained
+
+
+def test_a_cell_trained_again_is_the_studys_to_the_bit(study: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    cell = next(row["cell_id"] for row in rows(alone) if row["control_kind"] == "bit")  # its program was the baseline's
+    before = contents(alone)
+    again = dsresearch("again", str(alone), "--cell", cell)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.count("the same to the bit") == 2
+    assert contents(alone) == before
+    text = (alone / "trials.csv").read_text(encoding="utf-8")
+    stored = next(row["params_sha256"] for row in rows(alone) if row["cell_id"] == cell)
+    (alone / "trials.csv").write_text(text.replace(stored, "0" * 64), encoding="utf-8")
+    poisoned = dsresearch("again", str(alone), "--cell", cell)
+    assert poisoned.returncode == 1
+    assert "differs" in poisoned.stdout
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "said"),
+    [
+        ("cells.json", b"{", b"[", "cells.json cannot be read"),
+        ("runs.csv", b"COMPLETED", b"KILLED", "has no completed run of cell"),
+        ("epochs.parquet", b"PAR1", b"PAR2", "epochs.parquet: not a Parquet file"),
+    ],
+)
+def test_damaged_exported_files_make_no_cells(
+    study: Path, tmp_path: Path, name: str, old: bytes, new: bytes, said: str
+) -> None:
+    alone = tmp_path / "alone"
+    shutil.copytree(study, alone, ignore=shutil.ignore_patterns("cells", "logs", "sources"))
+    (alone / name).write_bytes((alone / name).read_bytes().replace(old, new))
+    before = contents(alone)
+    refused = dsresearch("run", "hybrid", "--profile", "smoke", "--out", str(alone))
+    assert refused.returncode == 2
+    assert said in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert contents(alone) == before
+
+
+def test_cells_of_one_program_compile_it_once_and_rerun_anew(study: Path) -> None:
+    cells = {(row["arm"], row["control_kind"]): row["cell_id"] for row in rows(study)}
+    told = {name: (study / f"cells/{cell}/attempts/1/info.json").read_text() for name, cell in cells.items()}
+    info = {name: json.loads(text) for name, text in told.items()}
+    for control in ("bit", "seed", "split"):
+        assert info["separable", control]["programs_taken"] >= 20
+        assert info["separable", control]["programs_compiled"] <= 2  # what moves a weight by one ulp, for `bit`
+    assert info["separable", "rerun"]["programs_taken"] == 0
+    assert info["separable_strict", "exact"]["programs_compiled"] < info["separable", "rerun"]["programs_compiled"]
+
+
 def test_rerun_in_a_fresh_process_is_the_baseline_to_the_bit(study: Path) -> None:
     by_kind = {(row["control_kind"], row["trial"]): row for row in rows(study) if row["arm"] == "separable"}
     for trial in ("0", "1"):

@@ -11,8 +11,11 @@ import pytest
 
 from dsresearch.checkpoint import Checkpoints
 from dsresearch.design import Recipe, setup
+from dsresearch.networks.build import Network
+from dsresearch.networks.darknet import Darknet
 from dsresearch.networks.stack import Stack
-from dsresearch.train import Pictures, Program, State, Trial, crop_flip, stacked
+from dsresearch.recipes import RECIPES
+from dsresearch.train import Pictures, Program, State, Trial, crop_flip, schedule_of, stacked
 from dsresearch.trials import tree_sha256
 
 N_TRAIN, N_TEST = 96, 40
@@ -233,3 +236,44 @@ GOLDEN = {
     "grad_norm": 1.019257,
     "param_norm": 16.32243,
 }
+
+
+def test_the_xception_papers_rates_fall_by_epochs_and_by_pictures() -> None:
+    by_epochs = schedule_of(Recipe(**RECIPES["xception_imagenet"]), steps_an_epoch=7)
+    by_pictures = schedule_of(Recipe(batch=64, **RECIPES["xception_jft"]), steps_an_epoch=7)
+    for step in (0, 13, 14, 27, 28, 140):
+        assert float(by_epochs(jnp.asarray(step))) == pytest.approx(0.045 * 0.94 ** (step // 14), rel=1e-6)
+    for step in (0, 46_874, 46_875, 93_750):  # 3,000,000 pictures are 46,875 steps of 64
+        assert float(by_pictures(jnp.asarray(step))) == pytest.approx(0.001 * 0.9 ** (step // 46_875), rel=1e-6)
+
+
+def test_evaluation_is_of_the_polyak_average(pictures: Pictures) -> None:
+    """Against TensorFlow's formula, step by step: every epoch is one step, so every state is seen."""
+    one = program(recipe={"epochs": 5, "batch": N_TRAIN, "polyak": 0.3})
+    first = started(one)
+    average = jax.tree.map(np.asarray, (first.params, first.stats))
+    for epoch, state, row in one.fold(started(one), trial(), pictures, range(5)):
+        kept = min(0.3, (1 + epoch + 1) / (10 + epoch + 1))
+        newest = (state.params, state.stats)
+        average = jax.tree.map(lambda a, w, kept=kept: kept * a + (1 - kept) * np.asarray(w), average, newest)
+        last = row
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), one.evaluated(state), average)
+    with_average = one.logits(*average, pictures.images[trial().test])
+    assert int((with_average.argmax(1) != pictures.labels[trial().test]).sum()) == int(last.test_wrong)
+    assert not np.allclose(with_average, one.logits(*newest, pictures.images[trial().test]), rtol=1e-2)
+
+
+def test_what_is_dropped_depends_on_trial_epoch_and_step_alone(pictures: Pictures) -> None:
+    network = Network(Darknet(stages=(((3, 8),),), dropout=0.5, image=8, channels=1, classes=10))
+    one = Program(network, Recipe(epochs=2, batch=16), N_TRAIN, "none")
+    state = started(one)
+    images, labels = pictures.images[:16], pictures.labels[:16]
+
+    def loss(epoch: int, step: int, drawn: Trial) -> float:
+        taught = one.taught(state, drawn, jnp.asarray(epoch), jnp.asarray(step), images, labels)
+        return float(taught[1][0])
+
+    assert loss(1, 2, trial()) == loss(1, 2, trial())
+    assert len({loss(1, 2, trial()), loss(2, 1, trial()), loss(1, 3, trial()), loss(1, 2, trial(1))}) == 4
+    logits = one.logits(state.params, state.stats, images)
+    np.testing.assert_array_equal(logits, one.logits(state.params, state.stats, images))

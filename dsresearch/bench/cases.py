@@ -27,6 +27,7 @@ class Network:
         batch: pictures a step and trial.
         dtype: of the activations.
         steps: steps of an epoch, which is one call of our program.
+        devices: devices of ours that share each batch, `protocol.devices` of a study.
     """
 
     width: int = 32
@@ -37,6 +38,7 @@ class Network:
     steps: int = 8
     channels: int = 3
     classes: int = 10
+    devices: int = 1
 
 
 # The headline networks, and a small one that takes the same paths in seconds.

@@ -81,6 +81,7 @@ def blank(case: Case) -> Row:
         "downsampling": "max_pool",
         "macs": macs(case),
         "mode": case.mode,
+        "devices": case.devices,
         "rounds": 0,
         "torch_compile_mode": None,
         "missing": {},

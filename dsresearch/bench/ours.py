@@ -1,5 +1,6 @@
 """Our side: the study's own program (`train.Program.run_epoch`), a whole epoch in one call."""
 
+import dataclasses
 import time
 from typing import Any
 
@@ -9,26 +10,32 @@ import jax.numpy as jnp
 from dsresearch.bench.cases import Case
 from dsresearch.bench.pictures import pictures_of
 from dsresearch.networks.stack import Stack
+from dsresearch.ranks import Company
 from dsresearch.train import Pictures, Program, State, Trial, stacked
 
 
 def program_of(case: Case) -> Program:
     """The study's program of a case."""
-    return Program(Stack(case.design, case.classes), case.recipe, case.n_train, "crop_flip", case.trials)
+    network = Stack(case.design, case.classes)
+    return Program(network, case.recipe, case.n_train, "crop_flip", case.trials, case.devices)
 
 
 class Ours:
-    """A case made ready: compiled, warmed up. `run` trains whole epochs, or scores pictures in an inference case."""
+    """A case made ready: compiled, warmed up. `run` trains whole epochs, or scores pictures in an inference case.
 
-    def __init__(self, case: Case) -> None:
-        self.case = case
+    The processes that share its batches are told to do the same.
+    """
+
+    def __init__(self, case: Case, company: Company | None = None) -> None:
+        self.case, self.company = case, company or Company()
+        self.company.tell({"case": dataclasses.asdict(case)})
         program = program_of(case)
         images, labels = pictures_of(case)
-        self.pictures = Pictures(jnp.asarray(images), jnp.asarray(labels))
+        self.pictures = program.everywhere(Pictures(images, labels))
         starts = [self._start(program, trial) for trial in range(case.trials)]
         self.trial: Trial
         self.state: State
-        self.trial, self.state = stacked(starts) if case.trials > 1 else starts[0]
+        self.trial, self.state = program.placed(stacked(starts) if case.trials > 1 else starts[0])
         began = time.perf_counter()
         if case.mode == "inference":
             program_text = program.run_score.lower(self.state, self.trial.test, self.pictures)  # type: ignore[attr-defined]
@@ -38,7 +45,12 @@ class Ours:
         self.compiled = program_text.compile()
         self.compile_s = time.perf_counter() - began
         self.epoch = 0
-        self.run(1)
+        self._run(1)
+
+    @property
+    def processes(self) -> int:
+        """Processes that share the batches, this one included."""
+        return 1 + len(self.company.others)
 
     def _start(self, program: Program, trial: int) -> tuple[Trial, State]:
         """A trial over all pictures; one test picture, so that the epoch's evaluation is there and weighs nothing."""
@@ -50,6 +62,10 @@ class Ours:
 
     def run(self, times: int) -> int:
         """Train so many epochs, or score all pictures so often, and wait for the end; gives the images done."""
+        self.company.tell({"run": times})
+        return self._run(times)
+
+    def _run(self, times: int) -> int:
         for _ in range(times):
             if self.case.mode == "inference":
                 last = self.compiled(self.state, self.trial.test, self.pictures)

@@ -24,7 +24,7 @@ from dsresearch.bench.cases import (
 from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
 from dsresearch.bench.table import Clock, Record, cores, head, line, path_of, summary
-from dsresearch.design import InputError, one_of
+from dsresearch.design import InputError, Protocol, one_of
 from dsresearch.runtime import DONE, FAILED
 
 START_SECONDS = 300.0  # for a worker to import its libraries and see its device
@@ -43,7 +43,8 @@ class Request:
         rounds: turns of every role.
         seconds: of one measurement.
         minutes: for the whole table; 0 means no limit.
-        threads: CPU threads of every process.
+        threads: CPU threads of every side.
+        devices: devices of ours that share each batch; on a CPU processes that share the threads.
         to: file or folder to write.
         as_json: print the JSON document in place of the table.
     """
@@ -57,6 +58,7 @@ class Request:
     seconds: float | None = None
     minutes: float = 0.0
     threads: int | None = None
+    devices: int = 1
     to: Path | None = None
     as_json: bool = False
 
@@ -67,7 +69,7 @@ class Request:
             one_of("--network", self.network, NETWORKS)
         if self.dtype is not None:
             one_of("--dtype", self.dtype, ("float32", "bfloat16"))
-        for name in ("rounds", "seconds", "threads"):
+        for name in ("rounds", "seconds", "threads", "devices"):
             if getattr(self, name) is not None:
                 positive(f"--{name}", getattr(self, name))
         if self.minutes < 0:
@@ -81,7 +83,8 @@ def main(request: Request, command: Sequence[str]) -> int:
     request.check()
     began = time.monotonic()
     threads = request.threads or cores()
-    with Crew(threads) as crew:
+    Protocol(threads=threads, devices=request.devices)  # says where they do not divide
+    with Crew(threads, request.devices) as crew:
         try:
             about = crew.ask("ours", {"do": "about"}, began + START_SECONDS)
         except RoleFailed as error:
@@ -108,6 +111,10 @@ def plan(request: Request, gpu: bool) -> tuple[list[Planned], str]:
     network = NETWORKS[request.network or ("gpu" if gpu else "cpu")]
     if request.dtype:
         network = dataclasses.replace(network, dtype=request.dtype)
+    network = dataclasses.replace(network, devices=request.devices)
+    if network.batch % request.devices or (request.devices > 1 and request.mode == "scaling"):
+        allowed = f"a divisor of the batch of {network.batch}, 1 with --mode scaling"
+        raise InputError(f"--devices={request.devices} is not allowed: {allowed}")
     against = roles_against(request.against, gpu)
     if request.mode == "scaling":
         eager = tuple(role for role in against if role == "torch")

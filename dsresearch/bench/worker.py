@@ -1,4 +1,4 @@
-"""A process that measures in one role: `python -m dsresearch.bench.worker ROLE THREADS`, one JSON line in, one out.
+"""A process that measures in one role: `python -m dsresearch.bench.worker ROLE THREADS DEVICES`, JSON lines in and out.
 
 Requests: {"do": "about"}; {"do": "prepare", "case": {...}} makes a case ready; {"do": "measure", "seconds": s} runs it
 for about so long; {"do": "roof", "dtype": d}. An answer is the result, or {"error": one line}.
@@ -11,8 +11,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from dsresearch import runtime
+from dsresearch import ranks, runtime
 from dsresearch.bench.cases import ROLES, Case
+from dsresearch.design import Protocol
 
 Answer = dict[str, Any]
 
@@ -39,7 +40,7 @@ class Worker:
             return {}
         return {
             "compile_s": self.side.compile_s,
-            "rss_mib": runtime.peak_memory_mib(),
+            "rss_mib": runtime.peak_memory_mib() * self.side.processes,  # they are alike
             "program_mib": self.side.program_mib(),
         }
 
@@ -63,13 +64,12 @@ def answer(worker: Worker, request: dict[str, Any]) -> Answer:
     return ours.roof(request["dtype"]) if request["do"] == "roof" else dict(ours.about())
 
 
-def maker(role: str, threads: int) -> Callable[[Case], Any]:
-    """What makes a case ready in a role. Sets this process up for it before jax or torch is imported."""
+def maker(role: str, threads: int, company: ranks.Company) -> Callable[[Case], Any]:
+    """What makes a case ready in a role. Sets this process up for it before torch is imported."""
     if role == "ours":
-        runtime.prepare(threads)  # as a study's cell does
         from dsresearch.bench.ours import Ours
 
-        return Ours
+        return lambda case: Ours(case, company)
     if role == "flax":
         from dsresearch.bench.flax_peer import FlaxPeer
 
@@ -84,9 +84,9 @@ def maker(role: str, threads: int) -> Callable[[Case], Any]:
     return lambda case: torch_peer.TorchPeer(case, role)
 
 
-def serve(role: str, threads: int, requests: TextIO, answers: TextIO) -> None:
+def serve(role: str, threads: int, company: ranks.Company, requests: TextIO, answers: TextIO) -> None:
     """Answer until there are no more requests."""
-    worker = Worker(role, maker(role, threads))
+    worker = Worker(role, maker(role, threads, company))
     for line in requests:
         try:
             said = answer(worker, json.loads(line))
@@ -96,13 +96,18 @@ def serve(role: str, threads: int, requests: TextIO, answers: TextIO) -> None:
         print(json.dumps(said), file=answers, flush=True)
 
 
-def main(role: str, threads: int) -> None:
+def main(role: str, threads: int, devices: int) -> None:
     """Keep the answers' channel to ourselves: what libraries print goes to standard error."""
     runtime.die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    serve(role, threads, sys.stdin, answers)
+    if role != "ours":
+        serve(role, threads, ranks.Company(), sys.stdin, answers)
+        return
+    count = ranks.processes(Protocol(threads=threads, devices=devices))
+    with ranks.company("dsresearch.bench.share", count, threads, devices) as company:  # as a study's cell does
+        serve(role, threads, company, sys.stdin, answers)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

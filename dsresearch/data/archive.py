@@ -24,6 +24,7 @@ ALLOWED = "allowed: train|test/<class>/<name>.jpg|jpeg|png"
 MAX_FILE = 16 * 2**20  # bytes
 MAX_TOTAL = 8 * 2**30  # bytes, after decompression
 MAX_ENTRIES = 1_000_000  # folders and hidden files included
+MAX_LISTED = 4_000_000  # of a folder that is listed and not read: ImageNet has 1.3 million
 _MAX_PATH = 1_000  # characters
 _MAX_EXTENSION = 16 * 2**10  # bytes of a long name or of extended attributes
 _MAX_EXTENSIONS = 8  # of one entry
@@ -61,6 +62,25 @@ def files(source: Path) -> Iterator[tuple[Place, bytes]]:
         raise refusal(source, f"it cannot be read: {error.strerror or error}") from error
 
 
+def places(source: Path) -> Iterator[tuple[Place, int]]:
+    """Where every picture file of a folder stands and its size in bytes, sorted by path; no file is opened.
+
+    Raises:
+        InputError: the source is no folder, cannot be read, is too large, or holds anything but pictures.
+    """
+    try:
+        if not stat.S_ISDIR(os.stat(source).st_mode):
+            raise refusal(source, "it is not a folder")
+        for count, (path, size) in enumerate(_walk(source), start=1):
+            if count > MAX_LISTED:
+                raise refusal(source, f"it is too large, allowed: {MAX_LISTED} files")
+            place = _place(source, path, size is None)
+            if place is not None and size is not None:
+                yield place, size
+    except OSError as error:
+        raise refusal(source, f"it cannot be read: {error.strerror or error}") from error
+
+
 def refusal(source: Path, what: str) -> InputError:
     """The error for a source with something wrong in it."""
     return InputError(f"source={str(source)!r} is not allowed: {what}")
@@ -89,17 +109,24 @@ def shown(path: str) -> str:
 # --- a folder ---------------------------------------------------------------------------------------------------
 
 
-def _of_folder(root: Path, below: str = "") -> Iterator[tuple[str, bytes | None]]:
+def _of_folder(root: Path) -> Iterator[tuple[str, bytes | None]]:
+    for path, size in _walk(root):
+        yield path, None if size is None else (root / path).read_bytes()
+
+
+def _walk(root: Path, below: str = "") -> Iterator[tuple[str, int | None]]:
+    """Every file with its size and every folder with None, sorted within its folder."""
     with os.scandir(root / below) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
             path = below + entry.name
             if entry.is_dir(follow_symlinks=False):
                 yield path + "/", None
                 if not entry.name.startswith("."):
-                    yield from _of_folder(root, path + "/")
+                    yield from _walk(root, path + "/")
             elif entry.is_file(follow_symlinks=False):
-                _refuse_large(root, path, entry.stat(follow_symlinks=False).st_size)
-                yield path, Path(entry.path).read_bytes()
+                size = entry.stat(follow_symlinks=False).st_size
+                _refuse_large(root, path, size)
+                yield path, size
             else:
                 raise refusal(root, f"{shown(path)} in it is a link or a device, allowed: files and folders")
 

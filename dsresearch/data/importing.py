@@ -67,7 +67,7 @@ def import_pictures(source: Path, name: str, say: Callable[[str], None] = say_to
         if len(found.places) % 10_000 == 0:
             say(f"{len(found.places):,} pictures read")
     source_hash = content_hash(found.places.items())
-    store.keep(where, found.pictures(name, _KNOWN.get(source_hash, name)), source_hash)
+    store.keep(where, found.pictures(name, known_label(source_hash, name)), source_hash)
     if (stored := store.describe(where)["source"]) != source_hash:  # another process was faster
         raise _taken(name, stored, source_hash)
     content = store.read(where)
@@ -78,6 +78,11 @@ def import_pictures(source: Path, name: str, say: Callable[[str], None] = say_to
 def content_hash(files: Iterable[tuple[Place, str]]) -> str:
     """Digest of a source's files, (place, sha256 of the bytes) each: the same for a folder and for a tar of it."""
     return digest(sorted(("/".join(place), checksum) for place, checksum in files))
+
+
+def known_label(source_hash: str, name: str) -> str:
+    """What tables call the pictures of that `content_hash`: their own name where it is known, else the given one."""
+    return _KNOWN.get(source_hash, name)
 
 
 def _refuse_name(name: str) -> None:

@@ -17,8 +17,19 @@ from typing import Any
 import numpy as np
 
 from dsresearch.design import InputError, digest
+from dsresearch.documents import has, read_json
 
 FORMAT = 1  # of a stored set; a reader refuses any other
+_KINDS = {
+    "format": int,
+    "name": str,
+    "label": str,
+    "shape": list,
+    "n_train": int,
+    "classes": list,
+    "fingerprint": str,
+    "source": str,
+}  # of set.json
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,9 +137,8 @@ def _to_disk(file: Any) -> None:
 def describe(folder: Path) -> dict[str, Any]:
     """The `set.json` of a stored set, its pictures unread. Raises InputError where it is damaged."""
     try:
-        meta: dict[str, Any] = json.loads((folder / "set.json").read_text(encoding="utf-8"))
-        wanted = {"format", "name", "label", "shape", "n_train", "classes", "fingerprint", "source"}
-        if set(meta) == wanted and meta["format"] == FORMAT:
+        meta: dict[str, Any] = read_json(folder / "set.json")
+        if set(meta) == _KINDS.keys() and has(meta, _KINDS) and meta["format"] == FORMAT:
             return meta
     except (OSError, ValueError, TypeError):
         pass
@@ -138,12 +148,11 @@ def describe(folder: Path) -> dict[str, Any]:
 def read(folder: Path) -> Pictures:
     """The stored set, its pictures mapped into memory. Raises InputError where it is damaged."""
     meta = describe(folder)
-    try:
-        images = np.asarray(np.load(folder / "images.npy", mmap_mode="r"))
-        labels = np.load(folder / "labels.npy")
-    except (OSError, ValueError, EOFError) as error:
-        raise _damaged(folder, "its arrays cannot be read") from error
-    content = pictures(meta["name"], meta["label"], images, labels, meta["n_train"], tuple(meta["classes"]))
+    try:  # mapped, so that an array is as large as its file, whatever its head says
+        images, labels = (np.asarray(np.load(folder / name, mmap_mode="r")) for name in ("images.npy", "labels.npy"))
+        content = pictures(meta["name"], meta["label"], images, labels, meta["n_train"], tuple(meta["classes"]))
+    except Exception as error:  # what numpy raises for broken bytes is not a closed list
+        raise _damaged(folder, f"its arrays cannot be read ({type(error).__name__})") from error
     if content.fingerprint != meta["fingerprint"]:
         raise _damaged(folder, f"its pictures are not those of fingerprint {meta['fingerprint'][:12]}")
     return content

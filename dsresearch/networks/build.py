@@ -226,9 +226,20 @@ class _Builder:
     def gate(self, x: Array, weights: Array) -> Array:
         return x * weights.astype(x.dtype)[:, None, None, :]
 
-    def join(self, columns: Sequence[Array], drop: float) -> Array:
-        if self.drops and drop:
-            return layers.join_columns(columns, drop, self.module.make_rng("dropout"))
+    def pick(self, columns: int, share: float, tested: int | None) -> Array | int | None:
+        if not self.train:
+            return tested
+        if not (self.drops and share):
+            return None
+        coin, which = jax.random.split(self.module.make_rng("dropout"))
+        return jnp.where(jax.random.bernoulli(coin, share), jax.random.randint(which, (), 0, columns), -1)
+
+    def join(self, columns: Sequence[Array], drop: float, numbers: Sequence[int], picked: Array | int | None) -> Array:
+        if isinstance(picked, int):
+            return columns[numbers.index(picked)]
+        if self.drops and (drop or picked is not None):
+            alone = None if picked is None else jnp.asarray(numbers) == picked
+            return layers.join_columns(columns, drop, self.module.make_rng("dropout"), alone)
         return sum(columns[1:], start=columns[0]) / len(columns)
 
     def drop_path(self, x: Array, rate: float) -> Array:

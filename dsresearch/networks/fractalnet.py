@@ -10,9 +10,12 @@ In the script a convolution has a bias and Caffe's BatchNorm no weights; here Ba
 convolution no bias.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from dsresearch.design import InputError
 from dsresearch.networks.blocks import separable
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
@@ -23,26 +26,47 @@ class FractalNet(Architecture):
 
     Attributes:
         columns: C; the depth is blocks times 2^(C-1).
+        blocks: how many, the first of `features` and `dropouts`; 0 for all of them.
         features: channels of each block.
         dropouts: rate behind each convolution of a block.
-        drop_path: rate at which a join leaves out a column (local drop-path; the authors' global kind is not here).
+        drop_path: rate at which a join leaves out a column (local drop-path).
+        global_share: share of the steps that train one column alone, drawn anew each time, through the whole network
+            (global drop-path; the paper's section 3 has a half, the authors' script none).
+        deepest: evaluation uses the deepest column alone (the paper's Table 1), not all of them.
         separable: every convolution is a depthwise separable one (hybrid paper, Figure 5).
     """
 
     classes: int = 10
     image: int = 32
     columns: int = 3
+    blocks: int = 0
     features: tuple[int, ...] = (64, 128, 256, 512, 512)
     dropouts: tuple[float, ...] = (0.0, 0.1, 0.2, 0.3, 0.4)
     drop_path: float = 0.15
+    global_share: float = 0.0
+    deepest: bool = False
     separable: bool = False
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least, most in (("columns", 1, 8), ("blocks", 0, len(self.features))):
+            if not least <= getattr(self, name) <= most:
+                raise InputError(f"{name}={getattr(self, name)} is not allowed: a whole number from {least} to {most}")
+        if not 0 <= self.global_share <= 1:
+            raise InputError(f"global_share={self.global_share!r} is not allowed: a number from 0 to 1")
+
+    @property
+    def trained(self) -> Architecture:
+        return dataclasses.replace(self, deepest=False)
+
     def __call__(self, net: Words, x: Map) -> Map:
-        for block, (features, dropout) in enumerate(zip(self.features, self.dropouts, strict=True), 1):
-            x = self._block(net, f"block{block}", x, self.wide(features), dropout)
+        picked = net.pick(self.columns, self.global_share, self.columns - 1 if self.deepest else None)
+        blocks = list(zip(self.features, self.dropouts, strict=True))
+        for block, (features, dropout) in enumerate(blocks[: self.blocks or None], 1):
+            x = self._block(net, f"block{block}", x, self.wide(features), dropout, picked)
         return net.dense("predictions", net.mean(x), self.classes)
 
-    def _block(self, net: Words, block: str, x: Map, features: int, dropout: float) -> Map:
+    def _block(self, net: Words, block: str, x: Map, features: int, dropout: float, picked: Any) -> Map:
         heads = [x] * self.columns  # what each column has come to, the shallowest first
         steps = 2 ** (self.columns - 1)
         for step in range(1, steps + 1):
@@ -53,7 +77,7 @@ class FractalNet(Architecture):
                 if step == steps:
                     heads[c] = net.max_pool(heads[c], 2, 2, "VALID")
             if len(ready) > 1:
-                joined = net.join([heads[c] for c in ready], self.drop_path)
+                joined = net.join([heads[c] for c in ready], self.drop_path, ready, picked)
                 for c in ready:
                     heads[c] = joined
         return heads[0]

@@ -6,8 +6,8 @@ The Xception paper compares with 23,626,728 parameters. That is the trainable co
 
 Layers: `conv1` to `conv5`; `mixed{i}_{branch}` for i from 0 to 10, branches `1x1`, `5x5_{j}`, `3x3_{j}`, `double_{j}`,
 `7x7_{j}`, `pool` (mixed 9 and 10: `3x3_2a`, `3x3_2b`, `double_3a`, `double_3b` side by side), each with `..._bn`;
-`aux_*`; `predictions`. They are used in the order of Keras's `conv2d_0` to `conv2d_93`. A separable one is `..._dw`,
-`..._pw`.
+`aux_*`; `fc1`, `fc2` where there are hidden layers; `predictions`. They are used in the order of Keras's `conv2d_0` to
+`conv2d_93`. A separable one is `..._dw`, `..._pw`.
 
 Epsilon is 1e-3. Keras's average pools do not count padding, torchvision's do.
 """
@@ -33,6 +33,7 @@ class InceptionV3(Architecture):
         count_padding: the average pools count padded zeros.
         auxiliary: a classifier on mixed 7, in training (the Xception paper has none).
         separable: depthwise separable convolutions in the place of all with a window.
+        hidden: units of two fully connected layers in front of the last (Xception, Table 2: 4096); 0 for none.
         dropout: in front of the last layer (Xception, section 4.3).
         small: for pictures of 32 pixels: the stem neither strides nor pools nor loses its border. Not in the paper.
     """
@@ -45,6 +46,7 @@ class InceptionV3(Architecture):
     count_padding: bool = False
     auxiliary: bool = False
     separable: bool = False
+    hidden: int = 0
     dropout: float = 0.5
     small: bool = False
 
@@ -60,7 +62,10 @@ class InceptionV3(Architecture):
         x = self._module_17_to_8(net, "mixed8", x)
         for name in ("mixed9", "mixed10"):
             x = self._module_8(net, name, x)
-        return net.dense("predictions", net.dropout(net.mean(x), self.dropout), self.classes)
+        x = net.mean(x)
+        for name in ("fc1", "fc2") if self.hidden else ():
+            x = net.act(net.dense(name, x, self.wide(self.hidden)), "relu")
+        return net.dense("predictions", net.dropout(x, self.dropout), self.classes)
 
     def _stem(self, net: Words, x: Map) -> Map:
         padding, stride = ("SAME", 1) if self.small else ("VALID", 2)
@@ -83,14 +88,10 @@ class InceptionV3(Architecture):
         )
 
     def _module_35_to_17(self, net: Words, name: str, x: Map) -> Map:
+        single = self._conv(net, f"{name}_3x3", x, 384, 3, 2, "VALID")
         double = self._branch(net, name, x, [("double_1", 64, 1), ("double_2", 96, 3)])
-        return net.concat(
-            [
-                self._conv(net, f"{name}_3x3", x, 384, 3, 2, "VALID"),
-                self._conv(net, f"{name}_double_3", double, 96, 3, 2, "VALID"),
-                net.max_pool(x, 3, 2, "VALID"),
-            ]
-        )
+        double = self._conv(net, f"{name}_double_3", double, 96, 3, 2, "VALID")
+        return net.concat([single, double, net.max_pool(x, 3, 2, "VALID")])
 
     def _module_17(self, net: Words, name: str, x: Map, inner: int, first: int) -> Map:
         double: Branch = [

@@ -211,15 +211,17 @@ def dropout(x: Array, rate: float, key: Array) -> Array:
     return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), jnp.zeros_like(x))
 
 
-def join_columns(columns: Sequence[Array], rate: float, key: Array) -> Array:
+def join_columns(columns: Sequence[Array], rate: float, key: Array, alone: Array | None = None) -> Array:
     """The mean of the columns that are left when each is dropped with probability `rate`, one always staying.
 
     FractalNet's local drop-path (Larsson et al. 2017, section 3): one draw for the batch; where all would go, one that
-    is drawn uniformly stays.
+    is drawn uniformly stays. Its global one: `alone`, bool [columns], marks the column that stays alone, if any does.
     """
     coin, last = jax.random.split(key)
     kept = jax.random.bernoulli(coin, 1 - rate, (len(columns),))
     saved = jnp.arange(len(columns)) == jax.random.randint(last, (), 0, len(columns))
-    weights = jnp.where(kept.any(), kept, saved).astype(columns[0].dtype)
+    left = jnp.where(kept.any(), kept, saved)
+    left = left if alone is None else jnp.where(alone.any(), alone, left)
+    weights = left.astype(columns[0].dtype)
     weights = weights / weights.sum()
     return sum((x * weights[i] for i, x in enumerate(columns[1:], 1)), start=columns[0] * weights[0])

@@ -11,6 +11,7 @@ The first argument of a word that holds weights is the layer's name, and the lay
 implementation by a table of names.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -87,8 +88,17 @@ class Words(Protocol):
     def gate(self, x: Map, weights: Map) -> Map:
         """Channels times the weights [N, C] of squeeze and excitation."""
 
-    def join(self, columns: Sequence[Map], drop: float) -> Map:
-        """The mean of FractalNet's columns; in training each is left out with that probability, never all."""
+    def pick(self, columns: int, share: float, tested: int | None) -> Any:
+        """One of FractalNet's columns for all joins: in training a drawn one, with probability `share`; else none.
+
+        In evaluation it is `tested`.
+        """
+
+    def join(self, columns: Sequence[Map], drop: float, numbers: Sequence[int], picked: Any) -> Map:
+        """The mean of FractalNet's columns of these numbers, or the picked one alone where it is among them.
+
+        In training each is left out with probability `drop`, never all.
+        """
 
     def drop_path(self, x: Map, rate: float) -> Map:
         """Stochastic depth: in training the whole map of a picture is zero with probability `rate`, else scaled."""
@@ -129,8 +139,26 @@ class Architecture:
         for field in ("classes", "image", "channels"):
             if not (isinstance(getattr(self, field), int) and getattr(self, field) >= 1):
                 raise InputError(f"{field}={getattr(self, field)!r} is not allowed: a whole number from 1")
+        for name, value in vars(self).items():
+            self._check(name, value)
         if not (math.isfinite(self.width) and self.width > 0):
             raise InputError(f"width={self.width!r} is not allowed: a number above 0")
+
+    def _check(self, name: str, value: Any) -> None:
+        """Every field has its default's kind, and what is dropped is dropped with a probability below 1."""
+        kind = type(next(field.default for field in dataclasses.fields(self) if field.name == name))
+        if not isinstance(value, kind if kind is not float else (int, float)) or (kind is not bool and value is True):
+            words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+            raise InputError(f"{name}={value!r} is not allowed: {words.get(kind, kind.__name__)}")
+        if name.startswith("drop"):
+            for rate in value if isinstance(value, tuple) else (value,):
+                if not 0 <= rate < 1:
+                    raise InputError(f"{name}={rate!r} is not allowed: a number from 0 up to, but not, 1")
+
+    @property
+    def trained(self) -> "Architecture":
+        """The network as training sees it: fields that evaluation alone reads have their defaults."""
+        return self
 
     def __call__(self, net: Words, x: Map) -> Map:
         """Logits [N, classes], or [N, H, W, classes] where every pixel has a class."""

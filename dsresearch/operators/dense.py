@@ -83,18 +83,18 @@ def _on_diagonal(kernel: Array, groups: int) -> Array:
     """[k, k, C / G, M] -> [k, k, C, M], zero where an output does not read an input."""
     if groups == 1:
         return kernel
-    k, _, inputs, outputs = kernel.shape
-    by_group = kernel.reshape(k, k, 1, inputs, groups, outputs // groups)
+    *window, inputs, outputs = kernel.shape
+    by_group = kernel.reshape(*window, 1, inputs, groups, outputs // groups)
     here = jnp.eye(groups, dtype=bool).reshape(1, 1, groups, 1, groups, 1)
-    return jnp.where(here, by_group, jnp.zeros((), kernel.dtype)).reshape(k, k, groups * inputs, outputs)
+    return jnp.where(here, by_group, jnp.zeros((), kernel.dtype)).reshape(*window, groups * inputs, outputs)
 
 
 def _off_diagonal(kernel: Array, groups: int) -> Array:
     """What `_on_diagonal` was made of: [k, k, C, M] -> [k, k, C / G, M]."""
     if groups == 1:
         return kernel
-    k, _, channels, outputs = kernel.shape
-    by_groups = kernel.reshape(k, k, groups, channels // groups, groups, outputs // groups)
+    *window, channels, outputs = kernel.shape
+    by_groups = kernel.reshape(*window, groups, channels // groups, groups, outputs // groups)
     return jnp.stack([by_groups[:, :, g, :, g] for g in range(groups)], axis=3).reshape(
-        k, k, channels // groups, outputs
+        *window, channels // groups, outputs
     )

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dsresearch.operators import shards
 from dsresearch.operators.geometry import over_channels, wide_dtype
 
 Array = jax.Array
@@ -43,7 +44,8 @@ def add(a: Moments, b: Moments) -> Moments:
 
 
 def statistics(sums: Moments, count: int) -> tuple[Array, Array]:
-    """Mean and biased variance of `count` numbers a channel."""
+    """Mean and biased variance of `count` numbers a channel, over all devices where they share a batch."""
+    sums, count = shards.total(sums), count * shards.shares()
     mean = sums.total / count
     variance = sums.squares / count - mean * mean
     return mean, jnp.maximum(variance, jnp.zeros((), variance.dtype))

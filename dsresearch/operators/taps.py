@@ -47,9 +47,9 @@ taps.defvjp(_forward, _backward)
 
 def turned(kernel: Array, groups: int) -> Array:
     """The kernel of the gradient: turned round, and in every group the input and output channels exchanged."""
-    k, _, inputs, outputs = kernel.shape
-    by_group = kernel[::-1, ::-1].reshape(k, k, inputs, groups, outputs // groups)
-    exchanged = jnp.transpose(by_group, (0, 1, 4, 3, 2)).reshape(k, k, outputs // groups, groups * inputs)
+    *window, inputs, outputs = kernel.shape
+    by_group = kernel[::-1, ::-1].reshape(*window, inputs, groups, outputs // groups)
+    exchanged = jnp.transpose(by_group, (0, 1, 4, 3, 2)).reshape(*window, outputs // groups, groups * inputs)
     return apart(exchanged)  # small; fused, it would be turned anew for every pixel
 
 

@@ -3,7 +3,7 @@
     results/NAME/           rows of a study                   -> paper/generated/NAME/, by `report`
     results/measurements/   counts and proofs                 -> claims
     paper/claims.toml       what the papers say               -> paper/claims.csv, paper/generated/claims.tex
-    paper/main.tex          the text; every number a macro    <- paper/generated/numbers.tex, studies.tex
+    paper/main.tex          the text; every number a macro    <- paper/generated/numbers.tex, studies.tex, interior.tex
 
 Everything written is a function of these files, so that CI regenerates it and compares. jax is never imported.
 """
@@ -16,7 +16,7 @@ from dsresearch import report
 from dsresearch.design import InputError
 from dsresearch.paper.claims import claims_csv, claims_tex, decided, read_claims
 from dsresearch.paper.facts import Results, numbers, read_results
-from dsresearch.paper.latex import numbers_tex, studies_tex
+from dsresearch.paper.latex import interior_tex, numbers_tex, studies_tex
 from dsresearch.schema import write_atomic
 
 __all__ = ["main"]
@@ -38,12 +38,18 @@ def main(root: Path = Path(), to: Path | None = None) -> int:
         "generated/claims.tex": claims_tex(claims),
         "generated/numbers.tex": numbers_tex(numbers(results, claims)),
         "generated/studies.tex": studies_tex(to / "generated", results),
+        "generated/interior.tex": interior_tex({name: _interior(root / "results" / name) for name in results.studies}),
     }
     for name, text in files.items():
         write_atomic(to / name, text.encode())
     counted = ", ".join(f"{n} {status}" for status, n in claims.counts().items())
     print(f"{len(results.studies)} studies, {len(claims.rows)} claims: {counted}; written to {to}")
     return 0
+
+
+def _interior(study: Path) -> tuple[str, ...]:
+    """What a study says of the interior of the continuum."""
+    return report.interior(report.Analysis(report.read_study(study)))
 
 
 def _drawn(folder: Path, to: Path) -> Results:

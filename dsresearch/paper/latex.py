@@ -2,7 +2,7 @@
 
 import csv
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dsresearch.paper.facts import Results
@@ -39,6 +39,13 @@ def _number(text: str) -> str:
     if re.fullmatch(r"[\[\]+\-0-9., ]+", text):
         return re.sub(r"[+-]", lambda sign: rf"\ensuremath{{{sign[0]}}}", text)
     return escape_latex(text)
+
+
+def interior_tex(told: Mapping[str, Sequence[str]]) -> str:
+    """What the interior of the continuum shows, a paragraph for every study that varies the group count."""
+    said = [rf"\paragraph{{Study \texttt{{{escape_latex(name)}}}.}} {escape_latex(' '.join(lines))}"
+            for name, lines in told.items() if lines]  # fmt: skip
+    return HEAD + "\n\n".join(said or ["No study of the continuum is among the results yet."]) + "\n"
 
 
 def studies_tex(folder: Path, results: Results) -> str:

@@ -5,33 +5,40 @@ study have the same bytes. For other programs: `read_study` gives the rows, `Ana
 `tables` and `figures` what stands on the page, `files` all of it as bytes.
 """
 
+import hashlib
 import json
 import os
 import re
 import textwrap
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from dsresearch.report import draw_trials, table_facts, table_noise, table_plan
+from dsresearch.report import draw_trials, table_factors, table_facts, table_noise, table_plan, table_twins
 from dsresearch.report.beside import beside as side_by_side
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.figures import figure_files, figures
+from dsresearch.report.findings import interior
 from dsresearch.report.page import page
 from dsresearch.report.study import read_study
 from dsresearch.report.style import Picture
 from dsresearch.report.table4 import table4
 from dsresearch.report.table_verdict import chances_line, grouped, verdict_table
-from dsresearch.report.tables import Table, injected, to_csv, to_latex, to_markdown
+from dsresearch.report.tables import Table, injected, shortened, to_csv, to_latex, to_markdown
 from dsresearch.report.words import WORDS
 from dsresearch.schema import write_atomic
 
-__all__ = ["Analysis", "Picture", "Table", "figures", "files", "main", "read_study", "tables"]
+__all__ = ["Analysis", "Picture", "Table", "figures", "files", "interior", "main", "read_study", "tables"]
 
 _LINE = 100  # characters of a line on the terminal
 
 
 def tables(analysis: Analysis) -> list[Table]:
-    """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells."""
+    """T1 to T10 of a study, in the order of their numbers; what a study cannot give stands as words in its cells.
+
+    T11 and T12 belong to studies that vary the group count or single factors, T13 to `twins`.
+    """
+    further = (table_factors.continuum(analysis), table_factors.factors(analysis), table_twins.parting(analysis))
     return [
         table4(analysis),
         verdict_table(analysis),
@@ -43,12 +50,16 @@ def tables(analysis: Analysis) -> list[Table]:
         table_plan.claims(analysis),
         table_plan.power(analysis),
         table_facts.determinism(analysis),
+        *(table for table in further if table is not None),
     ]
 
 
-def files(analysis: Analysis) -> dict[str, bytes]:
-    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html."""
-    made, drawn = tables(analysis), figures(analysis)
+def files(analysis: Analysis, made: Sequence[Table] | None = None) -> dict[str, bytes]:
+    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html.
+
+    `made` are the tables of the study where they have been made already.
+    """
+    made, drawn = made or tables(analysis), figures(analysis)
     verdict = json.dumps(plain(analysis.record()), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
     spelled = {
         f"tables/{table.name}.{kind}": data
@@ -74,33 +85,62 @@ def main(
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
     between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
-    the figure. Returns 1 where a verdict is
-    INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
+    the figure, between those of `interior` what the continuum's interior shows. A report in the study's own folder ends
+    with its manifest.json. Returns 1 where a verdict is INVALID, else 0. Raises InputError for a folder or file that is
+    not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
-    made = files(analysis)
-    table = table4(analysis)
-    brief = to_markdown(table, full=False)
+    listed = tables(analysis)
+    made = files(analysis, listed)
+    brief = to_markdown(shortened(listed[0]), full=False)
     printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
     if into is not None:
-        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into))).encode())
+        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into), listed[0])).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
+    if target == Path(folder):
+        write_manifest(target, made)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
 
 
-def page_texts(analysis: Analysis, target: Path, into: Path) -> dict[str, str]:
-    """What `into` may have between markers, by their name: the table, and the forest plot as a link to its PNG."""
-    table, forest = table4(analysis), draw_trials.forest(analysis)
+_ROWS = (
+    "protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet", "exactness.json",
+    "divergence.csv",
+)  # fmt: skip
+
+
+def write_manifest(folder: Path, made: Iterable[str]) -> None:
+    """manifest.json: size and sha256 of the study's own files and of those that a report made of them."""
+    names = sorted(name for name in (*_ROWS, *made) if (folder / name).is_file())
+    entries = {name: _entry((folder / name).read_bytes()) for name in names}
+    write_atomic(folder / "manifest.json", (json.dumps(entries, indent=1) + "\n").encode())
+
+
+def _entry(data: bytes) -> dict[str, int | str]:
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def page_texts(analysis: Analysis, target: Path, into: Path, first: Table | None = None) -> dict[str, str]:
+    """What `into` may have between markers, by their name: what is the study's own.
+
+    The table of Figure 4 and the forest plot, as a link to its PNG; or the table of another study's arms and, where it
+    varies the group count, what the interior of the continuum shows.
+    """
+    table = first or tables(analysis)[0]
+    shown_table = to_markdown(shortened(table), full=False)
+    if not analysis.readings():
+        told = interior(analysis)
+        return {table.name: shown_table, **({"interior": "\n".join(told)} if told else {})}
+    forest = draw_trials.forest(analysis)
     link = Path(os.path.relpath(target / "figures" / f"{forest.name}.png", into.parent)).as_posix()
     alt = re.sub(r"([\[\]<\\])", r"\\\1", one_line(f"{forest.title}. {forest.alt}"))  # names are the user's
     shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
     drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
-    return {table.name: to_markdown(table, full=False), forest.name: drawn}
+    return {table.name: shown_table, forest.name: drawn}
 
 
 def verdict_text(analysis: Analysis) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsresearch.design import Design, Protocol, Recipe
-from dsresearch.studies import PROFILES
+from dsresearch.studies import PROFILES, STUDIES, settings_of
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,11 @@ class Cell:
         what = f"control {self.control_kind}" if self.control_kind else self.arm
         return what if self.match == "width" else f"{what} ({self.match} matched)"
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the grid that the arm `setup:key=value:...` is a point of; none for an arm of a study."""
+        return tuple(part.partition("=")[0] for part in self.arm.split(":")[1:])
+
 
 def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     """The command that trains what is missing of a cell, from the content of protocol.toml; DIR is the study's folder.
@@ -40,7 +45,7 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
         words += ["--match", cell.match]
     varied = _varied(about, cell)
     if varied:
-        words += ["--setup", cell.setup]
+        words += ["--setup", cell.arm.split(":")[0]]
     if base != profile:
         words += [*_changed(about, base, {name.split(".")[1] for name in varied}), *_spelled(varied)]
     return one_line(" ".join([*map(shlex.quote, words), "--out", "DIR"]))
@@ -48,17 +53,15 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
 
 def _varied(about: Mapping[str, Any], cell: Cell) -> dict[str, list[str]]:
     """Keys and values of the grid that an arm `setup:key=value:...` belongs to; empty for an arm of a study."""
-    grid: dict[str, list[str]] = {}
-    keys = [part.partition("=")[0] for part in cell.arm.split(":")[1:]]
+    grid: dict[str, dict[str, None]] = {}
     for entry in about["cells"]:
         parts = [part.partition("=") for part in str(entry.get("arm")).split(":")[1:]]
-        if entry.get("setup") != cell.setup or [key for key, _, _ in parts] != keys:
+        if entry.get("setup") != cell.setup or tuple(key for key, _, _ in parts) != cell.keys:
             continue
         for key, _, value in parts:
             room = "recipe" if key in _names(Recipe) else "design"
-            values = grid.setdefault(f"{room}.{key}", [])
-            values += [value] if value not in values else []
-    return grid
+            grid.setdefault(f"{room}.{key}", {})[value] = None
+    return {key: list(values) for key, values in grid.items()}
 
 
 def _spelled(varied: Mapping[str, list[str]]) -> list[str]:
@@ -71,7 +74,8 @@ def _names(cls: type) -> set[str]:
 
 def _changed(about: Mapping[str, Any], base: str, varied: set[str]) -> list[str]:
     """Keys of a custom profile that are not the named profile's; naming one that is changes nothing."""
-    profile = PROFILES.get(base, {})
+    study = about["study"]
+    profile = settings_of(study, base) if study in STUDIES and base in PROFILES else {}
     designs = [entry["design"] for entry in about["cells"] if isinstance(entry.get("design"), dict)]
     shared = {name: designs[0].get(name) for name in ("width", "depth", "kernel") if designs}
     said = {"design": shared, "recipe": about.get("recipe", {}), "protocol": about.get("protocol", {})}

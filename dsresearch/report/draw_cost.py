@@ -14,6 +14,7 @@ from dsresearch.report.style import (
     PAGE,
     SOFT,
     Picture,
+    crowded,
     label,
     looks,
     picture,
@@ -35,6 +36,8 @@ def cost(analysis: Analysis) -> Picture:
         "and multiply-adds of one forward pass of a picture. The line joins the arms that no smaller arm beats; "
         "where the bars overlap it is drawn by noise."
     )
+    if why := crowded(study):
+        return Picture("f6_cost", title, caption, absent=why)
     rows, cells = [], []
     for cell in study.cells:
         of = study.rows(cell)
@@ -105,6 +108,8 @@ def similarity(analysis: Analysis) -> Picture:
         "that of the seed control of the same trial, one dot a trial with the mean as a bar: right of 0, more unlike "
         "the baseline than the baseline trained anew."
     )
+    if why := crowded(study):
+        return Picture("f7_similarity", title, caption, absent=why)
     if analysis.kept is None:
         return Picture("f7_similarity", title, caption, absent="the study keeps no predictions.parquet")
     arms = [cell for cell in study.cells if not cell.control_kind and len(study.rows(cell))]
@@ -144,14 +149,11 @@ def _grid(analysis: Analysis, cells: list[Cell]) -> pd.DataFrame:
 
 def excess_rows(analysis: Analysis) -> pd.DataFrame:
     """Columns name, trial, discordance_pct: discordance with the baseline less the seed control's of the same trial."""
-    seed = analysis.control("seed")
-    floor = analysis.agreements.get(seed) if seed else None
     rows = []
-    for cell, of in analysis.agreements.items():
-        if floor is None or cell == seed or cell.control_kind == "split":
+    for cell, both in analysis.beside_seed.items():
+        if cell.control_kind in ("seed", "split"):
             continue
-        both = of.merge(floor, on="trial", suffixes=("", "_seed"))
-        less = 100 * (both["discordance"] - both["discordance_seed"])
+        less = 100 * (both["discordance"] - both["seed"])
         rows += [(cell.name, int(trial), float(value)) for trial, value in zip(both["trial"], less, strict=True)]
     return pd.DataFrame(rows, columns=["name", "trial", "discordance_pct"])
 

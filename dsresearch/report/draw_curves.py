@@ -11,7 +11,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarForm
 from dsresearch.design import InputError
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis, is_baseline
-from dsresearch.report.style import COLUMN, CONTROL_COLOUR, PAGE, Picture, label, looks, picture, source_of, style
+from dsresearch.report.style import (
+    COLUMN,
+    CONTROL_COLOUR,
+    PAGE,
+    Picture,
+    crowded,
+    label,
+    looks,
+    picture,
+    source_of,
+    style,
+)
 
 BANDS = 9  # with more arms than that, bands hide each other
 
@@ -29,6 +40,8 @@ def profiles(analysis: Analysis) -> Picture:
         "absolute difference to the baseline of the same trial at the same epoch; dashed: the seed control, whose "
         "distance is noise alone. Only the last epoch counts; no best epoch is picked."
     )
+    if why := crowded(analysis.study):
+        return Picture("f5_profiles", title, caption, absent=why)
     epochs = analysis.study.parquet("epochs")
     if epochs is None or not len(epochs):
         return Picture("f5_profiles", title, caption, absent="the study keeps no epochs.parquet")

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.planning import PAPER_DESIGNS, chances_table
-from dsresearch.report.style import COLUMN, INK, PAGE, Picture, label, looks, picture, source_of, style
+from dsresearch.report.style import COLUMN, INK, PAGE, Picture, crowded, label, looks, picture, source_of, style
 from dsresearch.report.table4 import PAPER
 from dsresearch.report.words import WORD_COLOURS
 from dsresearch.statistics import Interval
@@ -27,6 +27,8 @@ def null(analysis: Analysis) -> Picture:
         "(|mean of d|) of the seed control, resampled over trials with random signs. Full ticks: this study's arms; "
         "red ticks above: the paper's values. A is never near 0, however equal the formulations."
     )
+    if why := crowded(analysis.study):
+        return Picture("f3_null", title, caption, absent=why)
     seed = analysis.d(analysis.control("seed"))
     if len(seed) < 2 or not np.any(seed):
         why = (

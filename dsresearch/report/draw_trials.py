@@ -16,6 +16,7 @@ from dsresearch.report.style import (
     PAGE,
     SOFT,
     Picture,
+    crowded,
     label,
     looks,
     picture,
@@ -48,6 +49,8 @@ def errors(analysis: Analysis) -> Picture:
     study, title = analysis.study, "Test error of every trial"
     cells = ordered(analysis)
     caption = "Dots are trials, the large mark is their mean with its 95 % t interval, the band that of the baseline."
+    if why := crowded(study):
+        return Picture("f1_errors", title, caption, absent=why)
     rows, means = [], []
     for cell in cells:
         of = study.rows(cell)
@@ -92,7 +95,6 @@ def _rows_of(axes: Axes, names: list[str]) -> None:
 def forest(analysis: Analysis) -> Picture:
     """F2: signed mean difference of every arm with its two intervals against the margin; controls on top."""
     protocol, title = analysis.study.protocol, "Difference to the baseline"
-    drawn, cells = _forest_rows(analysis)
     narrow = 100 - 200 * protocol.alpha
     caption = (
         f"Mean of d (test error less the baseline's of the same trial) with its 95 % t interval (thin) and the "
@@ -100,6 +102,9 @@ def forest(analysis: Analysis) -> Picture:
         "pp (grey band). Controls stand above the line. Hollow diamonds: the paper's absolute difference, whose sign "
         "it does not give, on either side."
     )
+    if why := crowded(analysis.study):
+        return Picture("f2_forest", title, caption, absent=why)
+    drawn, cells = _forest_rows(analysis)
     if not cells:
         return Picture("f2_forest", title, caption, absent="no arm has a pair with a baseline")
     with style():
@@ -191,6 +196,8 @@ def slopes(analysis: Analysis) -> Picture:
         "One line a trial, from the baseline's test error (left) to the arm's (right); coloured where the arm errs "
         "more, grey where less; the heavy line joins the means. Arms at the baseline's width."
     )
+    if why := crowded(study):
+        return Picture("f4_slopes", title, caption, absent=why)
     cells = [cell for cell in ordered(analysis) if cell.control_kind in ("", "seed", "bit") and cell in analysis.pairs]
     cells = [cell for cell in cells if len(analysis.pairs[cell]) and cell.match == "width"]
     if not cells:

@@ -42,9 +42,7 @@ class Analysis:
     @functools.cached_property
     def pairs(self) -> dict[Cell, pd.DataFrame]:
         """Pairs of every cell but the baselines."""
-        return {
-            cell: pairs(self.study, cell) for cell in self.study.cells if cell.control_kind or not is_baseline(cell)
-        }
+        return pairs(self.study, (cell for cell in self.study.cells if not is_baseline(cell)))
 
     @functools.cached_property
     def comparisons(self) -> dict[Cell, Comparison]:
@@ -64,8 +62,12 @@ class Analysis:
 
     def control(self, kind: str) -> Cell | None:
         """The cell of a control, where the study has it."""
-        found = [cell for cell in self.study.cells if cell.control_kind == kind and cell.match == "width"]
-        return found[0] if found else None
+        return self._controls.get(kind)
+
+    @functools.cached_property
+    def _controls(self) -> dict[str, Cell]:
+        cells = [cell for cell in self.study.cells if cell.control_kind and cell.match == "width"]
+        return {cell.control_kind: cell for cell in reversed(cells)}
 
     def d(self, cell: Cell | None) -> Floats:
         """d_t of a cell by trial, percentage points; empty where there is no pair."""
@@ -90,6 +92,7 @@ class Analysis:
         return tuple(
             f"{cell.name}: mixed {what} within the pairs of trials {spans(list(of['trial']))}"
             for cell, rows in self.pairs.items()
+            if rows["mixed"].any()
             for what, of in rows.groupby("mixed", sort=True)
             if what
         )
@@ -100,6 +103,7 @@ class Analysis:
         return tuple(
             f"{cell.name}: {what} differ within the pairs of trials {spans(list(of['trial']))}"
             for cell, rows in self.pairs.items()
+            if rows["environment"].any()
             for what, of in rows.groupby("environment", sort=True)
             if what
         )
@@ -147,6 +151,21 @@ class Analysis:
         if self.kept is None:
             return {}
         return {cell: agreements(self.study, cell, list(d["trial"]), self.kept) for cell, d in self.pairs.items()}
+
+    @functools.cached_property
+    def beside_seed(self) -> Mapping[Cell, pd.DataFrame]:
+        """Columns trial, discordance, seed: a cell's and the seed control's of the trials that both have, by cell."""
+        seed = self.control("seed")
+        if seed is None or seed not in self.agreements:
+            return {}
+        floor = self.agreements[seed].set_index("trial")["discordance"].to_dict()
+        return {
+            cell: pd.DataFrame(
+                [(t, d, floor[t]) for t, d in zip(of["trial"], of["discordance"], strict=True) if t in floor],
+                columns=["trial", "discordance", "seed"],
+            )
+            for cell, of in self.agreements.items()
+        }
 
     @functools.cached_property
     def two_way(self) -> Mapping[Cell, Interval]:

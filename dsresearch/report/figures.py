@@ -4,14 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 
-from dsresearch.report import draw_cost, draw_curves, draw_design, draw_trials
+from dsresearch.report import draw_cost, draw_curves, draw_design, draw_factors, draw_trials
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.style import Picture
 from dsresearch.report.tables import escape_latex
 
 
 def figures(analysis: Analysis) -> list[Picture]:
-    """F1 to F10 of a study: each a `Picture` with its files, or with the reason why it is not drawn."""
+    """F1 to F10 of a study, each with its files or the reason why it is not drawn; F11 and F12 where they belong."""
     return [
         draw_trials.errors(analysis),
         draw_trials.forest(analysis),
@@ -23,6 +23,7 @@ def figures(analysis: Analysis) -> list[Picture]:
         draw_curves.divergence(analysis),
         draw_design.power(analysis),
         draw_design.margin(analysis),
+        *(one for one in (draw_factors.continuum(analysis), draw_factors.factor(analysis)) if one is not None),
     ]
 
 

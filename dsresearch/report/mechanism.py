@@ -25,8 +25,8 @@ class Kept:
         pred: predicted class, shape (n,).
     """
 
-    pictures: npt.NDArray[np.int64]
-    pred: npt.NDArray[np.int64]
+    pictures: npt.NDArray[np.integer]
+    pred: npt.NDArray[np.integer]
 
     @property
     def wrong(self) -> npt.NDArray[np.bool_]:
@@ -43,11 +43,15 @@ def kept_predictions(study: Study) -> Mapping[Key, Kept] | None:
     if frame is None:
         return None
     counts = study.trials.set_index(["arm", "control_kind", "match", "trial"])["test_wrong"].to_dict()
+    names = ["arm", "control_kind", "match", "trial"]
+    model = frame.groupby(names, observed=True, sort=True).ngroup().to_numpy()
+    order = np.lexsort((frame["image_id"], model))
+    starts = np.flatnonzero(np.diff(model[order], prepend=-1))
+    pictures, pred = frame[["image_id", "label"]].to_numpy()[order], frame["pred"].to_numpy()[order]
+    keys = frame.iloc[order[starts]][names].itertuples(index=False, name=None)
     out: dict[Key, Kept] = {}
-    for key, rows in frame.groupby(["arm", "control_kind", "match", "trial"], observed=True, sort=True):
-        rows = rows.sort_values("image_id")
-        pictures = rows[["image_id", "label"]].to_numpy(np.int64)
-        kept = Kept(pictures, rows["pred"].to_numpy(np.int64))
+    for key, start, end in zip(keys, starts, [*starts[1:], len(order)], strict=True):
+        kept = Kept(pictures[start:end], pred[start:end])
         wrong = int(kept.wrong.sum())
         if key in counts and wrong != counts[key]:
             raise InputError(
@@ -89,11 +93,13 @@ def differences(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, 
 
 def _both(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> Iterator[tuple[int, Kept, Kept]]:
     """Trial, and the predictions of a cell and of its baseline, where both are kept and stand on the same pictures."""
-    base = baseline_of(study, cell).set_index("trial")
-    for trial in trials if cell.control_kind != "split" else []:
+    if cell.control_kind == "split":
+        return
+    base = baseline_of(study, cell)
+    names = dict(zip(base["trial"], zip(base["arm"], base["control_kind"], base["match"], strict=True), strict=True))
+    for trial in trials:
         one = kept.get((cell.arm, cell.control_kind, cell.match, trial))
-        row = base.loc[trial]
-        two = kept.get((row["arm"], row["control_kind"], row["match"], trial))
+        two = kept.get((*names[trial], trial))
         if one is None or two is None:
             continue
         if not np.array_equal(one.pictures, two.pictures):

@@ -1,16 +1,17 @@
 """`report.html`: one self-contained page for a co-author, from the question to how to run it again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from html import escape
 from importlib.resources import files as resources
 from typing import Any
 
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
+from dsresearch.report.findings import interior
 from dsresearch.report.html import picture_html, table_html, words
 from dsresearch.report.style import Picture
 from dsresearch.report.table_verdict import chances_line, grouped
-from dsresearch.report.tables import Table
+from dsresearch.report.tables import Table, shortened
 from dsresearch.report.words import QUALIFIERS, WORD_COLOURS, WORDS
 from dsresearch.studies import STUDIES
 
@@ -37,21 +38,34 @@ def page(analysis: Analysis, tables: Sequence[Table], pictures: Sequence[Picture
     told = analysis.study.caption()
 
     def show(*names: str) -> str:
-        return "".join(picture_html(picture[n], told) if n in picture else table_html(table[n]) for n in names)
+        return "".join(
+            picture_html(picture[n], told) if n in picture else table_html(shortened(table[n])) for n in names
+        )
 
+    identity = ["exactness", "determinism", "f8_divergence", *(["parting"] if "parting" in table else [])]
     sections = [
         ("answer", "The answer", _answer(analysis)),
-        ("table", "The table", table_html(table[first], "h3", ("hybrid",)) + show("f2_forest") + _how_to_read()),
+        (
+            "table",
+            "The table",
+            table_html(shortened(table[first]), "h3", ("hybrid",)) + show("f2_forest") + _how_to_read(),
+        ),
+        ("factors", "The continuum, and one factor at a time", _factors(analysis, show, {*table, *picture})),
         ("errors", "Errors and training", show("f1_errors", "f5_profiles", "f4_slopes")),
         ("noise", "How much is noise", show("noise_floor", "f3_null")),
         ("tests", "Equivalence and difference", show("verdict", "f10_margin")),
         ("mechanism", "Same errors, same pictures?", show("similarity", "f7_similarity")),
-        ("identity", "Same function, same bits?", show("exactness", "determinism", "f8_divergence")),
+        (
+            "identity",
+            "Same function, same bits?",
+            show(*identity),
+        ),
         ("costs", "What it costs", show("cost", "f6_cost")),
         ("design", "What designs can show", show("power", "f9_power")),
         ("paper", "The paper's other claims", show("claims", "fractal_dark")),
         ("again", "What was run, and how to run it again", _again(analysis)),
     ]
+    sections = [one for one in sections if one[2]]
     links = "".join(f'<li><a href="#{name}">{escape(title)}</a></li>' for name, title, _ in sections)
     body = "".join(
         f'<section><h2 id="{name}">{escape(title)}</h2>\n{text}</section>\n' for name, title, text in sections
@@ -105,6 +119,13 @@ def _head(analysis: Analysis) -> str:
 
 
 # --- the answer -------------------------------------------------------------------------------------------------
+
+
+def _factors(analysis: Analysis, show: Callable[..., str], there: Set[str]) -> str:
+    """What the interior shows, its tables and figures; empty for a study that varies neither G nor single factors."""
+    told = "".join(f"<li>{escape(line)}</li>" for line in interior(analysis))
+    names = [name for name in ("f11_continuum", "continuum", "f12_factor", "factors") if name in there]
+    return (f"<ul>{told}</ul>" if told else "") + show(*names)
 
 
 def _answer(analysis: Analysis) -> str:

@@ -4,28 +4,31 @@ Nothing here depends on when or where the report is made: every line of a captio
 """
 
 import hashlib
-import json
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dsresearch.design import MATCHES, InputError, Protocol, one_of, replace
+from dsresearch.design import MATCHES, InputError, Protocol
+from dsresearch.documents import read_json
 from dsresearch.report.cell import Cell, one_line, run_command, spans
 from dsresearch.schema import (
     CONTROL_KINDS,
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
-    ROLES,
+    decided_in,
     natural,
     read_parquet,
+    read_protocol,
     read_runs,
     read_trials,
 )
+
+Name = tuple[str, str, str]  # arm, control kind, match
+_NAMES = ("arm", "setup", "role", "control_kind", "match")
 
 EXPERIMENT = ("profile", "data", "trials", "test pictures")  # facts that make two studies two experiments
 
@@ -43,6 +46,7 @@ class Study:
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
         runs: the rows of runs.csv (times, memory, machine), or None.
+        namesakes: a planned arm, control kind and match -> those under which the rows of its cell stand.
     """
 
     folder: Path
@@ -53,6 +57,7 @@ class Study:
     exactness: Mapping[str, Any] | None
     commits: tuple[str, ...]
     runs: pd.DataFrame | None = None
+    namesakes: Mapping[Name, Name] = field(default_factory=dict)
 
     @property
     def study_id(self) -> str:
@@ -78,7 +83,15 @@ class Study:
     def trials(self) -> pd.DataFrame:
         """The rows that hold a result; a diverged model's result counts as it is, a failed one has none."""
         done = self.rows_read[self.rows_read["status"] != "failed"]
-        return done.astype({"test_wrong": "int64", "train_wrong": "int64"})
+        return self._under_all_names(done.astype({"test_wrong": "int64", "train_wrong": "int64"}))
+
+    def _under_all_names(self, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows, once under each name of their cell: a matched arm may be the arm at its own width."""
+        copies = []
+        for (arm, kind, match), (of, its_kind, at) in self.namesakes.items():
+            own = rows[(rows["arm"] == of) & (rows["control_kind"] == its_kind) & (rows["match"] == at)]
+            copies.append(own.assign(arm=arm, control_kind=kind, match=match))
+        return pd.concat([rows, *copies], ignore_index=True) if copies else rows
 
     @cached_property
     def cells(self) -> tuple[Cell, ...]:
@@ -90,9 +103,20 @@ class Study:
         others = [c for c in trained if (c.arm, c.control_kind, c.match) not in known]
         return tuple(sorted((*self.planned, *others), key=_place))
 
+    @cached_property
+    def asked(self) -> frozenset[Cell]:
+        """The planned cells, to look one up."""
+        return frozenset(self.planned)
+
+    @cached_property
+    def _commands(self) -> dict[tuple[Any, ...], str]:
+        """Commands by what they depend on: all points of a grid have one."""
+        kinds = {(cell.match, cell.setup, cell.keys): cell for cell in self.cells}
+        return {kind: f"`{run_command(self.about, cell)}`" for kind, cell in kinds.items()}
+
     def command(self, cell: Cell) -> str:
         """The command that trains what is missing of a cell; DIR stands for the study's folder."""
-        return f"`{run_command(self.about, cell)}`"
+        return self._commands[cell.match, cell.setup, cell.keys]
 
     def arms(self, role: str, match: str = "width") -> list[str]:
         """Names of the planned arms of a role, in the order of the table."""
@@ -102,14 +126,55 @@ class Study:
         """Trials of a planned cell that no row with a result stands for."""
         return sorted(set(range(self.protocol.trials)) - set(self.rows(cell)["trial"]))
 
+    @cached_property
+    def _by_arm(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """Rows by control kind, match and arm, by trial: ten thousand arms are looked up, never searched for."""
+        ordered = self.trials.sort_values("trial", kind="stable")
+        return dict(list(ordered.groupby(["control_kind", "match", "arm"], sort=False)))
+
     def rows(self, cell: Cell) -> pd.DataFrame:
         """Rows of one cell, by trial."""
         return self.select(cell.control_kind, cell.match, "" if cell.control_kind else cell.arm)
 
     def select(self, control_kind: str, match: str, arm: str = "") -> pd.DataFrame:
         """Rows of a control, or of an arm, under one match, by trial."""
+        if arm:
+            found = self._by_arm.get((control_kind, match, arm))
+            return self.trials.iloc[:0] if found is None else found
         rows = self.trials[(self.trials["control_kind"] == control_kind) & (self.trials["match"] == match)]
-        return (rows[rows["arm"] == arm] if arm else rows).sort_values("trial")
+        return rows.sort_values("trial")
+
+    @cached_property
+    def baselines(self) -> dict[str, pd.DataFrame]:
+        """Rows of the baseline by match, by trial. What is matched is its own size: one model under every match.
+
+        Raises InputError where a study has several.
+        """
+        found = {}
+        for match in MATCHES:
+            rows = self.select("", match)
+            rows = rows[rows["role"] == "baseline"]
+            if rows["arm"].nunique() > 1:
+                arms = ", ".join(sorted(set(rows["arm"])))
+                raise InputError(f"{self.folder / 'trials.csv'}: column role: baselines {arms}, allowed: one")
+            found[match] = rows
+        return {match: rows if len(rows) else found["width"] for match, rows in found.items()}
+
+    @cached_property
+    def _last_runs(self) -> dict[tuple[str, str, str], dict[str, Any]]:
+        """The last row of runs.csv of every arm, one that tells a speed before all others.
+
+        An attempt that only recorded what earlier ones had trained has none; such rows said 0 once.
+        """
+        if self.runs is None:
+            return {}
+        speed = self.runs["images_per_s"].where(self.runs["images_per_s"].gt(0))
+        runs = self.runs.assign(images_per_s=speed, told=speed.notna()).sort_values(["told", "attempt"], kind="stable")
+        return {(row["arm"], row["control_kind"], row["match"]): row for row in runs.to_dict("records")}
+
+    def last_run(self, cell: Cell) -> dict[str, Any] | None:
+        """The last row of runs.csv of a cell that tells a speed, or its last row, or None."""
+        return self._last_runs.get((cell.arm, cell.control_kind, cell.match))
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
@@ -132,7 +197,7 @@ class Study:
         """Rows of epochs.parquet or predictions.parquet, or None where the study keeps none."""
         columns = {"epochs": EPOCH_COLUMNS, "predictions": PREDICTION_COLUMNS}[name]
         path = self.folder / f"{name}.parquet"
-        return read_parquet(path, columns, categories=True) if path.exists() else None
+        return self._under_all_names(read_parquet(path, columns, categories=True)) if path.exists() else None
 
     def inputs(self) -> dict[str, str | None]:
         """sha256 of the files that the verdict reads; None where a file is absent."""
@@ -171,41 +236,28 @@ def read_study(folder: Path) -> Study:
     """Read a study's folder. Raises InputError naming the file, and the line and column where it has any."""
     if not (folder / "protocol.toml").is_file():
         raise InputError(f"DIR={str(folder)!r} is not a study: no protocol.toml, allowed: a folder that `run` made")
-    about = _read_protocol(folder / "protocol.toml")
-    decided = {name: value for name, value in about["protocol"].items() if name != "exec_mode"}  # that is derived
-    protocol = replace("protocol", Protocol(), decided)
-    cells = dict.fromkeys(_cell(folder, entry) for entry in about["cells"])  # an arm may be several cells, by trials
+    about = read_protocol(folder / "protocol.toml")
+    protocol = decided_in(about)
+    cells = dict.fromkeys(
+        Cell(*(entry[name] for name in _NAMES)) for entry in about["cells"]
+    )  # an arm may be several cells, by trials
     planned = tuple(cell for cell in cells if cell.control_kind != "rerun_baseline")  # made only where it is needed
     trials = read_trials(folder / "trials.csv")
     _check_trials(folder / "trials.csv", trials, about, protocol)
     path = folder / "runs.csv"
     runs = read_runs(path) if path.exists() else None
     commits = () if runs is None else _commits(runs)
-    return Study(folder, about, protocol, planned, trials, _read_exactness(folder / "exactness.json"), commits, runs)
+    exactness = _read_exactness(folder / "exactness.json")
+    return Study(folder, about, protocol, planned, trials, exactness, commits, runs, _namesakes(about, trials))
 
 
-def _read_protocol(path: Path) -> dict[str, Any]:
-    try:
-        about = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise InputError(f"{path}: {one_line(error)}, allowed: TOML") from None
-    kinds = {"study": str, "study_id": str, "profile": str, "data": dict, "protocol": dict, "cells": list}
-    for key, kind in kinds.items():
-        if not isinstance(about.get(key), kind):
-            raise InputError(f"{path}: {key}={about.get(key)!r} is not allowed: {kind.__name__}")
-    if not isinstance(about["data"].get("name"), str):
-        raise InputError(f"{path}: data.name={about['data'].get('name')!r} is not allowed: str")
-    return about
-
-
-def _cell(folder: Path, entry: Any) -> Cell:
-    names = ("arm", "setup", "role", "control_kind", "match")
-    if not isinstance(entry, dict) or any(not isinstance(entry.get(name), str) for name in names):
-        raise InputError(f"{folder / 'protocol.toml'}: cells={entry!r} is not allowed: a table with {', '.join(names)}")
-    one_of("role", entry["role"], ROLES)
-    one_of("control_kind", entry["control_kind"], CONTROL_KINDS)
-    one_of("match", entry["match"], MATCHES)
-    return Cell(*(entry[name] for name in names))
+def _namesakes(about: Mapping[str, Any], trials: pd.DataFrame) -> dict[Name, Name]:
+    """Planned names without rows whose cell has rows under another name."""
+    rows = trials[["cell_id", "arm", "control_kind", "match"]].drop_duplicates()
+    stands = {cell: (arm, kind, match) for cell, arm, kind, match in rows.itertuples(index=False, name=None)}
+    planned = {(of["arm"], of["control_kind"], of["match"]): str(of.get("id")) for of in about["cells"]}
+    known = set(stands.values())
+    return {name: stands[cell] for name, cell in planned.items() if name not in known and cell in stands}
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
@@ -237,7 +289,7 @@ def _read_exactness(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {one_line(error)}, allowed: JSON") from None
     pairs = found.get("pairs") if isinstance(found, dict) else None

@@ -20,8 +20,9 @@ from matplotlib.figure import Figure
 from dsresearch.report.cell import Cell, one_line
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column of a two-column paper, and both
+MOST_ARMS = 40  # of a figure: with more nobody can tell them apart, and drawing takes minutes
 LONGEST = 36  # characters of a name beside a figure, else it leaves no room to draw
-WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power")
+WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power", "f11_continuum", "f12_factor")
 INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas
 
 _BLUE, _ORANGE, _GREEN, _RED, _PINK, _BROWN, _, _GREY, _, _SKY = (to_hex(c) for c in sns.color_palette("colorblind"))
@@ -72,6 +73,12 @@ class Picture:
     def wide(self) -> bool:
         """Whether it wants both columns of a paper."""
         return self.name in WIDE
+
+
+def crowded(study: Any) -> str:
+    """Why a figure of all arms is not drawn, where they are too many; else ''."""
+    arms = sum(not cell.control_kind for cell in study.cells)
+    return f"{arms:,} arms are more than the {MOST_ARMS} that a figure shows; the tables have all" * (arms > MOST_ARMS)
 
 
 def looks(cells: Sequence[Cell]) -> dict[Cell, tuple[str, str]]:

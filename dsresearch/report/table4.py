@@ -18,7 +18,7 @@ PAPER = {
     "separable_strict": 0.08,
     "hybrid": 0.12,
 }
-PARTS = ("paper", "control", "reading", "exploratory", "params matched", "macs matched")  # of the table, in its order
+PARTS = ("paper", "arm", "control", "reading", "exploratory", "params matched", "macs matched")  # in its order
 CONTROLS = ("rerun", "bit", "exact", "seed", "split")
 
 FIELDS = (
@@ -106,12 +106,12 @@ def paper_value(cell: Cell) -> float | None:
     return PAPER.get(cell.setup) if own else None
 
 
-def _part(cell: Cell) -> str:
+def _part(cell: Cell, paper: float | None) -> str:
     if cell.control_kind:
         return "control"
     if cell.match != "width":
         return f"{cell.match} matched"
-    return "paper" if paper_value(cell) is not None else "reading" if cell.role == "reading" else "exploratory"
+    return "paper" if paper is not None else cell.role if cell.role in ("reading", "exploratory") else "arm"
 
 
 def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
 def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     study = analysis.study
     rows, absent = study.rows(cell), study.absent_trials(cell)
-    planned = cell in study.planned
-    paper = paper_value(cell)
+    planned = cell in study.asked
+    paper = paper_value(cell) if study.about["study"] == "hybrid" else None
     errors = 100 * rows["test_wrong"] / rows["n_test"]
     notes = []
     if absent and planned:
@@ -142,7 +142,7 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     if not isinstance(deviation, str):
         notes.append(f"{cell.match} {deviation:+.1f} % of the baseline's")
     row: dict[str, Any] = {
-        "part": _part(cell),
+        "part": _part(cell, paper),
         "setup": cell.control_kind or cell.arm,
         "match": cell.match,
         "params": int(rows["params"].iloc[0]) if len(rows) else "missing",

@@ -114,7 +114,7 @@ def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     if not len(rows):
         return {**dict.fromkeys((field.key for field in COST), "missing"), **row}
     percent, first = 100 * rows["test_wrong"] / rows["n_test"], rows.iloc[0]
-    run = last_run(study, cell)
+    run = study.last_run(cell)
     speed = None if run is None or pd.isna(run["images_per_s"]) else float(run["images_per_s"])
     images = first["steps"] / first["epochs"] * first["batch_size"]
     memory = None if run is None or pd.isna(run["peak_mem_mib"]) else float(run["peak_mem_mib"])
@@ -130,17 +130,6 @@ def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "test_error_mean_pct": float(percent.mean()),
         "test_error_sd_pp": float(percent.std(ddof=1)) if len(rows) > 1 else "one trial",
     }
-
-
-def last_run(study: Study, cell: Cell) -> Any:
-    """The last row of runs.csv of a cell that tells a speed, or its last row, or None."""
-    if study.runs is None:
-        return None
-    runs = study.runs
-    runs = runs[(runs["control_kind"] == cell.control_kind) & (runs["match"] == cell.match) & (runs["arm"] == cell.arm)]
-    told = runs[runs["images_per_s"] > 0]  # an attempt that only recorded what others had trained has no speed
-    runs = told if len(told) else runs
-    return runs.sort_values("attempt").iloc[-1] if len(runs) else None
 
 
 # --- T10 --------------------------------------------------------------------------------------------------------

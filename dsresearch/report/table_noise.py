@@ -1,6 +1,7 @@
 """T3 the noise floors, T4 agreement picture by picture: what differences mean, beyond error rates."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -109,12 +110,10 @@ SIMILARITY = (
 def similarity(analysis: Analysis) -> Table:
     """T4: do two formulations err on the same pictures? Each against the seed control of the same trial."""
     study = analysis.study
-    seed = analysis.control("seed")
-    floor = analysis.agreements.get(seed) if seed else None
-    excess = excess_rows(analysis)
-    larger = _larger(analysis, floor)
+    excess = {name: rows["discordance_pct"] for name, rows in excess_rows(analysis).groupby("name", sort=False)}
+    larger = _larger(analysis)
     cells = [cell for cell in analysis.pairs if cell.control_kind != "split"]
-    rows = tuple(_similar(analysis, cell, floor, excess, larger) for cell in cells)
+    rows = tuple(_similar(analysis, cell, excess, larger) for cell in cells)
     caption = (
         f"{study.caption()} Discordance: share of the pictures that exactly one of arm and baseline gets wrong; its "
         "excess over the seed control of the same trial with its t interval. Disagreement: share predicted "
@@ -126,24 +125,27 @@ def similarity(analysis: Analysis) -> Table:
     return Table("similarity", "Agreement picture by picture", caption, SIMILARITY, rows)
 
 
-def _larger(analysis: Analysis, floor: pd.DataFrame | None) -> dict[Cell, float]:
+def _larger(analysis: Analysis) -> dict[Cell, float]:
     """Holm-adjusted p that a rival's discordance is larger than the seed control's."""
-    rivals = [cell for cell in analysis.agreements if cell.role == "rival" and cell.match == "width"]
-    rivals = [cell for cell in rivals if floor is not None and len(_less(analysis, cell, floor, 1.0)) > 1]
-    if floor is None or not rivals:
+    rivals = [cell for cell in analysis.beside_seed if cell.role == "rival" and cell.match == "width"]
+    rivals = [cell for cell in rivals if len(_less(analysis, cell, 1.0)) > 1]
+    if not rivals:
         return {}
-    adjusted = holm([greater_p(-_less(analysis, cell, floor, 1.0)) for cell in rivals])
+    adjusted = holm([greater_p(-_less(analysis, cell, 1.0)) for cell in rivals])
     return dict(zip(rivals, map(float, adjusted), strict=True))
 
 
-def _less(analysis: Analysis, cell: Cell, floor: pd.DataFrame, factor: float) -> Any:
+def _less(analysis: Analysis, cell: Cell, factor: float) -> Any:
     """`factor` times the seed control's discordance less the cell's, by trial."""
-    both = analysis.agreements[cell].merge(floor, on="trial", suffixes=("", "_seed"))
-    return np.asarray(factor * both["discordance_seed"] - both["discordance"], dtype=np.float64)
+    both = analysis.beside_seed[cell]
+    return np.asarray(factor * both["seed"] - both["discordance"], dtype=np.float64)
 
 
 def _similar(
-    analysis: Analysis, cell: Cell, floor: pd.DataFrame | None, excess: pd.DataFrame, larger: dict[Cell, float]
+    analysis: Analysis,
+    cell: Cell,
+    excess: Mapping[str, pd.Series],
+    larger: dict[Cell, float],
 ) -> dict[str, Any]:
     row: dict[str, Any] = {
         **dict.fromkeys((field.key for field in SIMILARITY), NOT_KEPT),
@@ -156,21 +158,22 @@ def _similar(
     if found is None or not len(found):
         return row
     kappa = float(found["kappa"].mean())
+    without = "reference" if analysis.beside_seed else "no seed control"
     row |= {
         **_shares(analysis, cell),
         "kappa_error_consistency": kappa if math.isfinite(kappa) else "no errors",
         "n_trials": len(found),
-        "excess_vs_seed_pct": "no seed control" if floor is None else "reference",
-        "excess_ci95": "no seed control" if floor is None else "reference",
-        "p_noninf": "no seed control" if floor is None else "reference",
+        "excess_vs_seed_pct": without,
+        "excess_ci95": without,
+        "p_noninf": without,
         "p_larger_holm": "not a rival",
     }
-    mine = excess.loc[excess["name"] == cell.name, "discordance_pct"]
-    if floor is None or not len(mine):
+    mine = excess.get(cell.name)
+    if mine is None:
         return row
     row["excess_vs_seed_pct"] = float(mine.mean())
     single = len(mine) < 2
     lo, hi = t_interval(mine, 0.95)
     row["excess_ci95"] = "one trial" if single else Interval(float(lo), float(hi))
-    row["p_noninf"] = "one trial" if single else greater_p(_less(analysis, cell, floor, NON_INFERIOR))
+    row["p_noninf"] = "one trial" if single else greater_p(_less(analysis, cell, NON_INFERIOR))
     return row | ({"p_larger_holm": larger[cell]} if cell in larger else {})

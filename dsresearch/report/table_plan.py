@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import pandas as pd
+
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
+from dsresearch.report.factors import compared, difference
 from dsresearch.report.planning import chances_table
 from dsresearch.report.table4 import PAPER
-from dsresearch.report.table_facts import last_run
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, Interval, holm
 
@@ -55,8 +57,8 @@ def _hours_a_trial(analysis: Analysis) -> float | None:
     """Hours of training that one trial of every cell takes at the recorded speeds; None where a speed is missing."""
     study, total = analysis.study, 0.0
     for cell in study.cells:
-        rows, run = study.rows(cell), last_run(study, cell)
-        if not len(rows) or run is None or not run["images_per_s"] > 0:
+        rows, run = study.rows(cell), study.last_run(cell)
+        if not len(rows) or run is None or pd.isna(run["images_per_s"]):
             return None
         total += float(rows["steps"].iloc[0]) * float(rows["batch_size"].iloc[0]) / float(run["images_per_s"]) / 3600
     return total or None
@@ -84,6 +86,9 @@ FRACTAL_DARK = {
 }
 
 
+_SEPARABLE = "_separable"  # ends the name of an arm that has separable layers where the one without it has not
+
+
 def fractal_dark(analysis: Analysis) -> Table:
     """T7: the paper's Figures 5 and 6, from a study `fractalnet` or `darknet`; elsewhere named as not run here."""
     rows = [row for study in FRACTAL_DARK for row in _network_rows(analysis, study)]
@@ -102,39 +107,44 @@ def fractal_dark(analysis: Analysis) -> Table:
 
 
 def _network_rows(analysis: Analysis, name: str) -> list[dict[str, Any]]:
+    """Two rows for every network of the study that was trained with and without separable layers."""
     network, with_error, without_error, says = FRACTAL_DARK[name]
     rows = []
-    cells = _with_and_without(analysis, name)
-    for word, paper in (("yes", with_error), ("no", without_error)):
-        row: dict[str, Any] = {**dict.fromkeys((field.key for field in FRACTAL), "not run")}
-        row |= {"network": network, "separable": word, "paper_error_pct": paper, "paper_statement": says}
-        cell = cells.get(word)
-        if cell is not None and len(of := analysis.study.rows(cell)):
-            percent = 100 * of["test_wrong"] / of["n_test"]
-            row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(of)}
-            row["sd_pp"] = float(percent.std(ddof=1)) if len(of) > 1 else "one trial"
-            row |= dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
-        rows.append(row)
-    found = {word: analysis.comparisons.get(cell) for word, cell in cells.items()}
-    one = found.get("yes") or found.get("no")
-    if one is not None:
-        rows[0] |= _difference(analysis, one, 1.0 if found.get("yes") else -1.0, says)
+    for variant, cells in _with_and_without(analysis, name).items() or [("", {})]:
+        for word, paper in (("yes", with_error), ("no", without_error)):
+            row: dict[str, Any] = {**dict.fromkeys((field.key for field in FRACTAL), "not run")}
+            row |= {"network": f"{network} ({variant})" if variant else network, "separable": word}
+            row |= {"paper_error_pct": paper, "paper_statement": says}
+            cell = cells.get(word)
+            if cell is not None and len(of := analysis.study.rows(cell)):
+                percent = 100 * of["test_wrong"] / of["n_test"]
+                row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(of)}
+                row["sd_pp"] = float(percent.std(ddof=1)) if len(of) > 1 else "one trial"
+                row |= dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
+            rows.append(row)
+        study = analysis.study
+        found = compared(study, difference(study, cells["yes"], cells["no"])) if len(cells) == 2 else None
+        if found is not None:
+            rows[-2] |= _difference(analysis, found, says)
     return rows
 
 
-def _with_and_without(analysis: Analysis, name: str) -> dict[str, Cell]:
-    """The arms of the network with and without separable layers, told apart by their setups."""
+def _with_and_without(analysis: Analysis, name: str) -> dict[str, dict[str, Cell]]:
+    """Network -> its arms with (`yes`) and without separable layers: `X_separable`, and `X` or `X_dense`."""
     if analysis.study.about["study"] != name:
         return {}
-    cells = [cell for cell in analysis.study.cells if not cell.control_kind and cell.match == "width"]
-    out: dict[str, Cell] = {}
-    for cell in cells:
-        out.setdefault("yes" if "separable" in cell.setup else "no", cell)
+    arms = {cell.arm: cell for cell in analysis.study.cells if not cell.control_kind and cell.match == "width"}
+    out = {}
+    for arm in (arm for arm in arms if arm.endswith(_SEPARABLE)):
+        network = arm.removesuffix(_SEPARABLE)
+        plain = next((name for name in (network, f"{network}_dense") if name in arms), None)
+        if plain is not None:
+            out[network] = {"yes": arms[arm], "no": arms[plain]}
     return out
 
 
-def _difference(analysis: Analysis, found: Comparison, sign: float, says: str) -> dict[str, Any]:
-    lo, hi = sorted((sign * found.t95.lo, sign * found.t95.hi))
+def _difference(analysis: Analysis, found: Comparison, says: str) -> dict[str, Any]:
+    lo, hi = found.t95
     margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
     if says.startswith("little"):
         agrees = "yes" if found.p_tost < alpha else "no" if lo > margin or hi < -margin else "undecided"
@@ -142,7 +152,7 @@ def _difference(analysis: Analysis, found: Comparison, sign: float, says: str) -
         agrees = "yes" if hi < -margin else "no" if lo > -margin else "undecided"
     single = found.trials == 1
     return {
-        "diff_pp": sign * found.mean,
+        "diff_pp": found.mean,
         "diff_t95": "one trial" if single else Interval(lo, hi),
         "p_signflip": found.p_sign_flip,
         "agrees": "undecided" if single else agrees,

@@ -5,6 +5,7 @@ blank. Names come from the user's files and are escaped in every spelling.
 """
 
 import csv
+import dataclasses
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from dsresearch.report.cell import one_line
 from dsresearch.statistics import Interval
 
 NOTHING = "–"  # a cell with nothing to say
+MOST_ROWS = 500  # of a table on a page or a terminal; its files have all
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,15 @@ class Table:
     def shown(self, full: bool) -> tuple[Field, ...]:
         """The columns of a spelling for people."""
         return tuple(field for field in self.fields if not field.csv_only and (full or not field.full_only))
+
+
+def shortened(table: Table) -> Table:
+    """The table as far as a page or a terminal shows it, with a note where rows are left out."""
+    left_out = len(table.rows) - MOST_ROWS
+    if left_out <= 0:
+        return table
+    note = f"{left_out:,} more rows stand in tables/{table.name}.csv and tables/{table.name}.md."
+    return dataclasses.replace(table, rows=table.rows[:MOST_ROWS], notes=(*table.notes, note))
 
 
 def to_csv(table: Table) -> bytes:

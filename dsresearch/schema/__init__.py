@@ -20,16 +20,19 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
-from dsresearch.schema.read import read_parquet, read_runs, read_trials
+from dsresearch.schema.protocol import decided_in, read_protocol
+from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import (
     TEMPORARY,
     WriteError,
     natural,
+    place,
     remove_temporary,
     sync_folder,
     write_atomic,
     write_csv,
     write_parquet,
+    write_table,
 )
 
 __all__ = [
@@ -49,13 +52,20 @@ __all__ = [
     "Column",
     "WriteError",
     "arrow_schema",
+    "decided_in",
     "natural",
+    "place",
     "read_parquet",
+    "read_protocol",
     "read_runs",
+    "read_table",
     "read_trials",
     "remove_temporary",
+    "run_rows",
     "sync_folder",
+    "trial_rows",
     "write_atomic",
     "write_csv",
     "write_parquet",
+    "write_table",
 ]

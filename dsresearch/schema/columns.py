@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 # '' is an ordinary arm; the others are the controls, and the baseline trained anew beside `rerun` where the stored
 # baseline came from another machine.
 CONTROL_KINDS = ("", "rerun", "rerun_baseline", "bit", "exact", "seed", "split")
-ROLES = ("baseline", "candidate", "rival", "control", "reading", "exploratory")
+ROLES = ("baseline", "candidate", "rival", "control", "reading", "arm", "exploratory")
 EQ_CLASSES = ("", "exact", "reparam", "distinct")
 STATUSES = ("ok", "diverged", "failed")
 
@@ -27,7 +27,8 @@ class Column:
     """One column: its kind, what it means, the words it may hold, and whether a cell may be empty.
 
     `whole` is a non-negative integer, `number` a finite float, `flag` true or false, `sha256` 64 hexadecimal digits.
-    `stored` is the Arrow type in Parquet files where it is narrower than the kind.
+    `stored` is the Arrow type in Parquet files where it is narrower than the kind. Files from before a `later` column
+    came lack it, and read as if it were empty.
     """
 
     kind: Kind
@@ -35,6 +36,7 @@ class Column:
     words: tuple[str, ...] = ()
     optional: bool = False
     stored: str = ""
+    later: bool = False
 
 
 def _whole(meaning: str, optional: bool = False, stored: str = "") -> Column:
@@ -83,6 +85,10 @@ TRIAL_COLUMNS: Mapping[str, Column] = {
     "width": _whole("channels of the first stage", optional=True),
     "depth": _whole("modules in each stage", optional=True),
     "multiplier": _whole("depth multiplier", optional=True),
+    "network": Column("text", "published network, in the place of the study's stack", optional=True, later=True),
+    "factor": Column("number", "factor on the published network's channels", optional=True, later=True),
+    "image": Column("whole", "side of the pictures, enlarged for the network, in pixels", optional=True, later=True),
+    "options": Column("text", "its other fields that differ from the published ones", optional=True, later=True),
     "split_protocol": _text("how training and test pictures were parted"),
     "split_seed": _whole("seed of the split", optional=True),
     "init_seed": _whole("seed of the initial weights", optional=True),
@@ -101,6 +107,10 @@ TRIAL_COLUMNS: Mapping[str, Column] = {
     "wd": _number("weight decay"),
     "schedule": _text("learning rate against steps"),
     "warmup": _number("share of the steps in which the rate rises"),
+    "fall": Column("number", "factor on the learning rate at a step of a staircase", optional=True, later=True),
+    "every": Column("whole", "epochs or pictures between two such steps", optional=True, later=True),
+    "smoothing": Column("number", "label smoothing", optional=True, later=True),
+    "polyak": Column("number", "decay of the averaged weights; 0 evaluates the last ones", optional=True, later=True),
     "augment": _text("augmentation"),
     "dtype": _text("dtype of the activations"),
     "params": _whole("trainable parameters"),

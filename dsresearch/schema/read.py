@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dsresearch.design import InputError, nearest
+from dsresearch.documents import read_bytes
 from dsresearch.schema.columns import (
     KEY,
     ONE_STUDY,
@@ -24,7 +25,12 @@ from dsresearch.schema.columns import (
 
 
 def read_trials(path: Path) -> pd.DataFrame:
-    """The rows of a trials.csv, typed, in the order of the file.
+    """The rows of a trials.csv, typed, in the order of the file. Raises InputError as `trial_rows` does."""
+    return _frame(trial_rows(path), TRIAL_COLUMNS)
+
+
+def trial_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a trials.csv as plain values, None where a cell is empty.
 
     Raises InputError naming file, line and column for a wrong schema, a duplicate key, text in a number, a percentage
     where an integer belongs, mixed protocols, or no rows.
@@ -41,12 +47,17 @@ def read_trials(path: Path) -> pd.DataFrame:
             )
         seen[key] = line
         _check_trial(path, line, row, rows[0])
-    return _frame(rows, TRIAL_COLUMNS)
+    return rows
 
 
 def read_runs(path: Path) -> pd.DataFrame:
     """The rows of a runs.csv, typed. Raises InputError naming file, line and column."""
-    return _frame(_read_rows(path, RUN_COLUMNS)[0], RUN_COLUMNS)
+    return _frame(run_rows(path), RUN_COLUMNS)
+
+
+def run_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a runs.csv as plain values. Raises InputError naming file, line and column."""
+    return _read_rows(path, RUN_COLUMNS)[0]
 
 
 def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[str, Any]) -> None:
@@ -70,7 +81,7 @@ def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[s
 def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str, Any]], list[int]]:
     """Parsed rows and the line on which each begins."""
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_bytes(path).decode("utf-8")
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}), allowed: a file of rows") from None
     except UnicodeDecodeError as error:
@@ -78,16 +89,15 @@ def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, begin = [], [], 1
     try:
-        _check_header(path, next(reader, []), columns)
+        header = next(reader, [])
+        _check_header(path, header, columns)
         begin = reader.line_num + 1
         for cells in reader:
-            if len(cells) != len(columns):
-                raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(columns)} as in the header")
+            if len(cells) != len(header):
+                raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(header)} as in the header")
+            found = dict(zip(header, cells, strict=True))
             rows.append(
-                {
-                    name: _parse(path, begin, name, column, cell)
-                    for (name, column), cell in zip(columns.items(), cells, strict=True)
-                }
+                {name: _parse(path, begin, name, column, found.get(name, "")) for name, column in columns.items()}
             )
             lines.append(begin)
             begin = reader.line_num + 1
@@ -100,14 +110,15 @@ def _check_header(path: Path, header: Sequence[str], columns: Mapping[str, Colum
     for name in header:
         if name not in columns:
             raise InputError(f"{path}: line 1: column {name!r} is not known{nearest(name, columns)}")
-    for name in columns:
-        if name not in header:
+    for name, column in columns.items():
+        if name not in header and not column.later:
             raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(columns)}")
-    for here, there in zip(header, columns, strict=False):
+    belong = [name for name, column in columns.items() if name in header or not column.later]
+    for here, there in zip(header, belong, strict=False):
         if here != there:
             raise InputError(f"{path}: line 1: column {here!r} stands where {there!r} belongs")
-    if len(header) != len(columns):
-        raise InputError(f"{path}: line 1: {len(header)} columns, allowed: {len(columns)}")
+    if len(header) != len(belong):
+        raise InputError(f"{path}: line 1: {len(header)} columns, allowed: {len(belong)}")
 
 
 def _parse(path: Path, line: int, name: str, column: Column, cell: str) -> Any:
@@ -140,8 +151,14 @@ def read_parquet(path: Path, columns: Mapping[str, Column], categories: bool = F
 
     `categories` keeps text as pandas categories, a tenth of the memory where millions of rows repeat few names.
     """
+    return read_table(path, columns).to_pandas(strings_to_categorical=categories)
+
+
+def read_table(path: Path, columns: Mapping[str, Column]) -> pa.Table:
+    """The same rows as an Arrow table. Raises InputError naming the file and the column."""
     try:
-        table = pq.read_table(path, columns=None)
+        with pq.ParquetFile(path) as file:  # not `read_table`, which takes folders called key=value for columns
+            table = file.read()
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a Parquet file ({str(error).splitlines()[0]}), allowed: Parquet") from None
     _check_header(path, table.schema.names, columns)
@@ -150,4 +167,4 @@ def read_parquet(path: Path, columns: Mapping[str, Column], categories: bool = F
         words = pa.types.is_string(field.type) and (pa.types.is_large_string(found) or pa.types.is_dictionary(found))
         if found != field.type and not words:  # a writer may spell text in another way, not a number
             raise InputError(f"{path}: column {field.name}: type {found} is not allowed: {field.type}")
-    return table.to_pandas(strings_to_categorical=categories)
+    return table

@@ -43,9 +43,13 @@ def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], 
         raise ValueError(f"columns {list(frame.columns)} do not fit {list(columns)}")
     order = [name for name in (*KEY, "epoch", "image_id") if name in columns]
     frame = frame.sort_values(order, kind="stable", key=_rank, ignore_index=True)
-    table = pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False)
+    write_table(path, pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False))
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write an Arrow table that is in order already, as `write_parquet` does."""
     sink = io.BytesIO()
-    pq.write_table(table.replace_schema_metadata(None), sink, compression="zstd")
+    pq.write_table(table.combine_chunks().replace_schema_metadata(None), sink, compression="zstd")
     write_atomic(path, sink.getvalue())
 
 
@@ -112,6 +116,11 @@ def natural(name: str) -> tuple[Any, ...]:
     parts = re.split(r"([0-9]+)", name)
     numbers = tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
     return (known.index(name) if name in SETUPS else len(known), numbers, name)
+
+
+def place(arm: str, control_kind: str, match: str) -> tuple[Any, ...]:
+    """Sort key of an arm: where its rows stand in the study's files."""
+    return (natural(arm), CONTROL_KINDS.index(control_kind), MATCHES.index(match))
 
 
 _ORDERED: Mapping[str, Callable[[Any], Any]] = {

@@ -8,6 +8,7 @@ divides by zero: no variance is a case of its own in every function here, and so
 unbounded.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -79,7 +80,7 @@ def bca_interval(d: npt.ArrayLike, level: float = 0.95, resamples: int = 9_999, 
         return Interval(-np.inf, np.inf)
     if float(sd(absolute)) == 0.0:
         return Interval(float(absolute[0]), float(absolute[0]))
-    drawn = absolute[np.random.default_rng(seed).integers(0, trials, (resamples, trials))].mean(axis=-1)
+    drawn = _drawn_shares(trials, resamples, seed) @ absolute
     mean = absolute.mean()
     tie = _TIE * absolute.max()
     below = (np.mean(drawn < mean - tie) + np.mean(drawn <= mean + tie)) / 2
@@ -90,6 +91,13 @@ def bca_interval(d: npt.ArrayLike, level: float = 0.95, resamples: int = 9_999, 
     shifted = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
     lo, hi = np.quantile(drawn, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
     return Interval(float(lo), float(hi))
+
+
+@functools.lru_cache(maxsize=4)
+def _drawn_shares(trials: int, resamples: int, seed: int) -> Floats:
+    """The share that each trial has of every resample, shape (resamples, trials): the same for every arm of a study."""
+    drawn = np.random.default_rng(seed).integers(0, trials, (resamples, trials))
+    return np.asarray((drawn[:, :, None] == np.arange(trials)).mean(axis=1), dtype=np.float64)
 
 
 def sign_flip_p(d: npt.ArrayLike, resamples: int = RESAMPLES, seed: int = 0) -> Floats:

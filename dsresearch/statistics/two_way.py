@@ -4,6 +4,8 @@ The paired t interval knows trials only: where every trial is tested on the same
 Drawing trials and pictures anew, each with replacement, tells what another test set would have added.
 """
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
@@ -44,15 +46,23 @@ def _drawn_means(values: Floats, seen: Floats, resamples: int, seed: int) -> Flo
     """
     trials, pictures = values.shape
     both = np.vstack([values, seen])
-    rng = np.random.default_rng(seed)
-    of_trials, sums = _counts(rng, resamples, trials), []
-    block = max(1, _BLOCK // pictures)
+    of_trials, of_pictures = _drawn(resamples, trials, pictures, seed)
+    sums, block = [], max(1, _BLOCK // pictures)
     for start in range(0, resamples, block):
         weights = of_trials[start : start + block, None, :]
-        by_trial = _counts(rng, len(weights), pictures) @ both.T
+        by_trial = of_pictures[start : start + block].astype(np.float64) @ both.T
         sums.append((by_trial.reshape(len(weights), 2, trials) * weights).sum(axis=-1))
     total, count = np.concatenate(sums).T
     return np.asarray(total[count > 0] / count[count > 0], dtype=np.float64)
+
+
+@functools.lru_cache(maxsize=1)
+def _drawn(resamples: int, trials: int, pictures: int, seed: int) -> tuple[Floats, npt.NDArray[np.uint16]]:
+    """How often every resample draws each trial and each picture: the same for every arm of a study."""
+    rng, block = np.random.default_rng(seed), max(1, _BLOCK // pictures)
+    of_trials = _counts(rng, resamples, trials)
+    sizes = [min(block, resamples - start) for start in range(0, resamples, block)]
+    return of_trials, np.concatenate([_counts(rng, size, pictures).astype(np.uint16) for size in sizes])
 
 
 def _counts(rng: np.random.Generator, resamples: int, units: int) -> Floats:

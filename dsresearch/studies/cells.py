@@ -1,125 +1,18 @@
-"""The studies as data: which arms, which controls, which profile; and what a plan of cells is.
+"""Cells and the plan that they make: plain values without jax, so that `--dry-run` and `status` come in an instant.
 
-A cell is one arm of a study with its trials: one compiled program, one Sacred run, one process. A plan is made of
-plain values without jax, so that `--dry-run`, `status` and the launcher can make it in an instant.
+A cell is one arm of a study with its trials: one compiled program, one Sacred run, one process.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from dsresearch import cost
 from dsresearch.data import Pictures, split
-from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, one_of, seed_of
-
-# --- studies ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Study:
-    """A question: its arms by role, the baseline first, and the controls that the baseline gets.
-
-    Attributes:
-        title: the question in one line.
-        arms: setup -> role; `candidate` and `rival` are the verdict's, `reading` another reading of the candidate.
-        controls: kinds of control, CONTROL_SETUPS.
-    """
-
-    title: str
-    arms: Mapping[str, str]
-    controls: tuple[str, ...]
-
-    @property
-    def baseline(self) -> str:
-        return next(arm for arm, role in self.arms.items() if role == "baseline")
-
-
-STUDIES: Mapping[str, Study] = {
-    "hybrid": Study(
-        title="Is a separable convolution best understood as a hybrid of Inception and ResNeXt? (Ghosh 2017, Figure 4)",
-        arms={
-            "separable": "baseline",
-            "inception": "rival",
-            "resnext": "rival",
-            "inception_reformulated": "rival",
-            "separable_strict": "control",
-            "hybrid": "candidate",
-            "hybrid_residual": "reading",
-            "hybrid_learned": "reading",
-        },
-        controls=("rerun", "bit", "exact", "seed", "split"),
-    ),
-}
-
-# What each control trains: the baseline itself, but for `exact`, the strict reformulation with the baseline's weights.
-CONTROL_SETUPS = {"exact": "separable_strict"}
-
-# The controls that start on the baseline's weights or beside them, whose way apart `divergence` follows.
-TWINS = ("bit", "exact", "seed")
-
-# --- profiles ---------------------------------------------------------------------------------------------------
-
-PROFILES: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    # seconds, for tests: too small to learn anything
-    "smoke": {
-        "design": {"width": 8, "depth": 1},
-        "recipe": {"epochs": 2, "batch": 32},
-        "protocol": {"trials": 2, "train_pictures": 256, "test_pictures": 100},
-    },
-    # minutes on a laptop
-    "quick": {
-        "design": {"width": 16, "depth": 2},
-        "recipe": {"epochs": 20, "batch": 64},
-        "protocol": {"trials": 10, "train_pictures": 4096, "test_pictures": 1000},
-    },
-    # all that a small data set can give
-    "full": {
-        "design": {"width": 32, "depth": 2},
-        "recipe": {"epochs": 60, "batch": 64},
-        "protocol": {"trials": 20},
-    },
-    # the paper's 190 epochs, 10 trials and 6,000 held-out pictures of the merged 60,000
-    "paper": {
-        "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 10, "split": "pool60k_hold6k"},
-    },
-    # the same with the power to confirm: 20 trials, the standard split
-    "confirm": {
-        "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 20, "split": "standard"},
-    },
-}
-_DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own
-
-
-def profile_settings(name: str, pictures: Pictures) -> dict[str, dict[str, Any]]:
-    """Settings of a profile on a data set: design, recipe and protocol fields.
-
-    Raises InputError for an unknown profile, and for one that the data set does not fit.
-    """
-    one_of("profile", name, PROFILES)
-    settings = {part: dict(values) for part, values in PROFILES[name].items()}
-    n = len(pictures.labels)
-    if name in ("paper", "confirm"):
-        found = (pictures.n_train, n - pictures.n_train, pictures.images.shape[1], len(pictures.classes))
-        if found != (50_000, 10_000, 32, 10):
-            raise InputError(
-                f"profile={name!r} is not allowed with data={pictures.name!r} ({found[0]:,} + {found[1]:,} pictures of "
-                f"{found[2]} px in {found[3]} classes): it needs 50,000 + 10,000 of 32 px in 10, as CIFAR-10 has"
-            )
-    elif pictures.n_train == n:  # no test pictures of its own
-        tested = min(settings["protocol"].get("test_pictures", _DIGITS_TEST), round(n * _DIGITS_TEST / 1797))
-        settings["protocol"] |= {"split": "stratified", "test_pictures": tested}
-        if settings["protocol"].get("train_pictures", 0) >= n - tested:
-            settings["protocol"]["train_pictures"] = 0
-    return settings
-
-
-# --- cells ------------------------------------------------------------------------------------------------------
+from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, seed_of
+from dsresearch.studies.catalogue import STUDIES
+from dsresearch.studies.designs import Varied, columns_of, network_cost
 
 
 @dataclass(frozen=True)
@@ -143,7 +36,7 @@ class Cell:
     role: str
     control: str
     match: str
-    design: Design
+    design: Varied
     recipe: Recipe
     protocol: Protocol
     data: str
@@ -159,6 +52,21 @@ class Cell:
         return digest({**parts, "data": self.data_sha256, "control": self.control, **first})[:16]
 
     @property
+    def compiles_anew(self) -> bool:
+        """Whether it takes no compiled program from another cell: `rerun` repeats everything."""
+        return self.control.startswith("rerun")
+
+    def shares_program(self, other: "Cell") -> bool:
+        """Whether both are one compiled program, so that the second one can take it from the first."""
+        same = (self.design, self.recipe, self.protocol) == (other.design, other.recipe, other.protocol)
+        return same and not (self.compiles_anew or other.compiles_anew)
+
+    @property
+    def stacked(self) -> bool:
+        """Whether it trains the study's own stack, whose formulations transport weights into one another."""
+        return isinstance(self.design, Design)
+
+    @property
     def trials(self) -> range:
         """The trials that it trains."""
         return range(self.first, self.first + self.protocol.cell_trials)
@@ -167,6 +75,36 @@ class Cell:
     def name(self) -> str:
         """For people: the arm, its control, match and trials where these say something."""
         return cell_name(self.arm, self.control, self.match, self.trials, self.protocol.trials)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What every row of it says (schema TRIAL_COLUMNS), as far as it was decided beforehand."""
+        recipe, protocol = self.recipe, self.protocol
+        return {
+            "setup": self.setup,
+            "role": self.role,
+            **columns_of(self.design, self.setup),
+            "split_protocol": protocol.split,
+            "epochs": recipe.epochs,
+            "batch_size": recipe.batch,
+            "optimizer": recipe.optimiser,
+            "lr": recipe.rate,
+            "momentum": recipe.momentum,
+            "wd": recipe.decay,
+            "schedule": recipe.schedule,
+            "warmup": recipe.warmup,
+            "fall": recipe.fall,
+            "every": recipe.every,
+            "smoothing": recipe.smoothing,
+            "polyak": recipe.polyak,
+            "augment": recipe.augment,
+            "dtype": recipe.dtype,
+            "exec_mode": protocol.exec_mode,
+            "trial_batch": protocol.trial_batch,
+            "threads": protocol.threads,
+            "cell_id": self.id,
+            "data_sha256": self.data_sha256,
+        }
 
 
 def cell_name(arm: str, control: str, match: str, trials: range, of: int) -> str:
@@ -194,6 +132,14 @@ class Plan:
     protocol: Protocol
     cells: tuple[Cell, ...] = ()
     asked: tuple[Cell, ...] = ()
+
+    @cached_property
+    def once(self) -> tuple[Cell, ...]:
+        """What is asked for, every cell once: an arm whose matched width is its own has one cell under two names."""
+        found: dict[str, Cell] = {}
+        for cell in self.asked:
+            found.setdefault(cell.id, cell)
+        return tuple(found.values())
 
     @property
     def baseline(self) -> str:
@@ -238,10 +184,16 @@ class Plan:
                 "image": list(self.pictures.images.shape[1:]),
                 "classes": len(self.pictures.classes),
             },
-            "protocol": dataclasses.asdict(self.protocol) | {"exec_mode": self.protocol.exec_mode},
+            "protocol": _settings(self.protocol),
             "recipe": dataclasses.asdict(self.recipe),
             "cells": [_entry(cell) for cell in self.cells],
         }
+
+
+def _settings(protocol: Protocol) -> dict[str, Any]:
+    """The protocol's fields; `devices`, which came later, where it is not the default: older files are this one's."""
+    values = dataclasses.asdict(protocol) | {"exec_mode": protocol.exec_mode}
+    return values if protocol.devices > 1 else {name: value for name, value in values.items() if name != "devices"}
 
 
 def _entry(cell: Cell) -> dict[str, Any]:
@@ -256,9 +208,3 @@ def _entry(cell: Cell) -> dict[str, Any]:
     }
     entry |= {"first_trial": cell.first} if cell.first else {}
     return entry | ({"deviation": cell.deviation} if cell.match != "width" else {})
-
-
-def network_cost(design: Design, pictures: Pictures) -> cost.Cost:
-    """Parameters and multiply-adds of the study's network of a design on a data set."""
-    height, _, channels = pictures.images.shape[1:]
-    return cost.stack(design, image=height, channels=channels, classes=len(pictures.classes))

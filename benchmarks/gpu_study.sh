@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# A slice of the paper's study on a GPU: `bash benchmarks/gpu_study.sh --minutes 9`, as often as it takes.
+#
+# Goes on from the files in results/ and leaves the same files, with what was finished meanwhile, in $OUT (without OUT: in
+# results/ itself). Work stops at the end of an epoch when the minutes are over; an unfinished cell is packed into parts of
+# 15 MiB beside its study (unfinished.tar.*), and a slice that finds such parts in results/ goes on from them.
+#
+# Order: Figure 4's six setups in blocks of whole pairs; readings and controls; the arms of equal parameters and of equal
+# multiply-adds; twenty trials on the standard split; the continuum's spine.
+#
+# DATA names the pictures (default cifar10; `dsresearch data import` gives others), found in DSRESEARCH_HOME. BLOCK is
+# the number of trials in one program and in one cell, DTYPE that of the activations: both change bits, so both stay what
+# they were for as long as a study goes on. PYTHON names the interpreter; what it lacks of this project's requirements is
+# taken from wheels in build/wheels (made on a connected machine: `pip download --dest build/wheels sacred ...`).
+# `--tiny` takes the same way with a network for a processor of two cores.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+minutes=9 profile=paper confirm=confirm
+settings=(protocol.trial_batch="${BLOCK:-5}" protocol.trials_per_cell="${BLOCK:-5}" recipe.dtype="${DTYPE:-bfloat16}")
+while [ $# -gt 0 ]; do
+    case $1 in
+        --minutes) minutes=$2; shift 2 ;;
+        --tiny)
+            profile=smoke confirm=
+            settings=(protocol.trial_batch=2 protocol.trials_per_cell=2 protocol.trials=4 recipe.dtype=bfloat16)
+            shift ;;
+        *) echo "usage: benchmarks/gpu_study.sh [--minutes M] [--tiny]" >&2; exit 2 ;;
+    esac
+done
+python=${PYTHON:-python3}
+data=${DATA:-cifar10}
+to=${OUT:-results}
+ends=$(($(date +%s) + minutes * 60))
+
+if ! "$python" -c "import sacred, pyarrow, tomli_w, scipy, sklearn, PIL" 2>/dev/null; then
+    "$python" -m pip install --quiet --no-index --find-links build/wheels --target build/site \
+        sacred setuptools pyarrow tomli_w pandas scipy scikit-learn pillow
+    export PYTHONPATH="$PWD/build/site${PYTHONPATH:+:$PYTHONPATH}"
+fi
+
+# Train what is missing of a study's arms until the minutes are over: `slice FOLDER STUDY PROFILE words...`.
+slice() {
+    local folder=$to/$1 study=$2 profile=$3 left status=0
+    shift 3
+    if [ ! -d "$folder" ] && [ -d "results/${folder##*/}" ]; then cp -r "results/${folder##*/}" "$folder"; fi
+    if compgen -G "$folder/unfinished.tar.*" > /dev/null; then
+        "$python" -m dsresearch status "$folder" > /dev/null # makes the finished cells from the files
+        cat "$folder"/unfinished.tar.* | tar -x -C "$folder"
+        rm "$folder"/unfinished.tar.*
+    fi
+    left=$((ends - $(date +%s)))
+    [ "$left" -gt 20 ] || return 75
+    timeout --signal=TERM "$left" "$python" -m dsresearch run "$study" --profile "$profile" --data "$data" \
+        --out "$folder" --workers 1 "${settings[@]}" "$@" || status=$?
+    [ "$status" != 124 ] || status=75
+    return "$status"
+}
+
+# What leaves the machine: the study's files, and unfinished cells in parts.
+pack() {
+    local folder cell unfinished
+    for folder in "$to"/*/; do
+        [ -d "$folder/cells" ] || continue
+        unfinished=()
+        for cell in "$folder"/cells/*/; do
+            if [ ! -f "$cell/result.json" ] && { [ -d "$cell/checkpoint" ] || [ -d "$cell/trials" ]; }; then
+                unfinished+=("cells/$(basename "$cell")")
+            fi
+        done
+        if [ ${#unfinished[@]} -gt 0 ]; then
+            tar -c -C "$folder" "${unfinished[@]}" | split -b 15M - "$folder/unfinished.tar."
+        fi
+        rm -rf "$folder/cells" "$folder/logs" "$folder/sources"
+    done
+}
+trap pack EXIT
+
+six=(--setup separable --setup inception --setup resnext --setup inception_reformulated --setup separable_strict
+    --setup hybrid)
+mkdir -p "$to"
+main=hybrid-$data-$profile
+slice "$main" hybrid "$profile" "${six[@]}"
+slice "$main" hybrid "$profile"
+slice "$main" hybrid "$profile" --match params
+slice "$main" hybrid "$profile" --match macs
+if [ -n "$confirm" ]; then slice "hybrid-$data-$confirm" hybrid "$confirm"; fi
+slice "continuum-$data-$profile" continuum "$profile"

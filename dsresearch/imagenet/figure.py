@@ -1,0 +1,101 @@
+"""A run's page: the loss of its networks against steps, their pace side by side, from the run's files alone. No jax."""
+
+import csv
+import io
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from dsresearch.schema import write_atomic
+
+SMOOTHED = 10  # steps that a drawn loss is the mean of
+_COLOURS = ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161")  # seaborn's colour-blind palette
+_METADATA: Mapping[str, Mapping[str, Any]] = {
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "png": {"Software": None},
+}
+PUBLISHED = {"xception": 28, "inception_v3": 31}  # steps/s on 60 K80 GPUs (Chollet 2017, Table 3)
+
+
+def draw(out: Path) -> str:
+    """Write `figure.pdf`, `figure.png` and `README.md` beside a run's `curve.csv` and `result.json`; gives the page."""
+    result = json.loads((out / "result.json").read_text(encoding="utf-8"))
+    with (out / "curve.csv").open(encoding="utf-8", newline="") as file:
+        curve = list(csv.DictReader(file))
+    figure = _figure(curve, result)
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        for kind, metadata in _METADATA.items():
+            sink = io.BytesIO()
+            figure.savefig(sink, format=kind, metadata=dict(metadata), dpi=150)
+            write_atomic(out / f"figure.{kind}", sink.getvalue())
+    page = _page(result)
+    write_atomic(out / "README.md", page.encode())
+    return page
+
+
+def _figure(curve: list[dict[str, str]], result: Mapping[str, Any]) -> Figure:
+    losses: dict[str, list[float]] = defaultdict(list)
+    for row in curve:
+        losses[row["network"]].append(float(row["loss"]))
+    figure = Figure(figsize=(7.1, 3.0), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(2, 1))
+    for (name, own), colour in zip(losses.items(), _COLOURS, strict=False):
+        window = min(SMOOTHED, len(own))
+        means = np.convolve(own, np.ones(window) / window, "valid")
+        left.plot(range(1, len(own) + 1), own, color=colour, alpha=0.25, linewidth=0.7)
+        left.plot(range(window, len(own) + 1), means, color=colour, label=name)
+    left.set(xlabel="step", ylabel="training loss")
+    left.legend(frameon=False, fontsize="small")
+    names, paces = zip(*((row["network"], row["steps_per_s"]) for row in result["networks"]), strict=True)
+    bars = right.barh(names, paces, color=[_COLOURS[list(losses).index(name) % len(_COLOURS)] for name in names])
+    right.bar_label(bars, fmt="%.3g", padding=2, fontsize="small")
+    right.set(xlabel="steps/s", xlim=(0, 1.25 * max(paces)))
+    right.invert_yaxis()
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _page(result: Mapping[str, Any]) -> str:
+    settings, machine = result["settings"], result["machine"]
+    versions = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
+    head = ("network", "steps", "loss, first tenth", "last tenth", "median step, s", "steps/s", "of the first", "paper")
+    first, table = result["networks"][0], [head, ("---",) * len(head)]
+    for row in result["networks"]:
+        published = PUBLISHED.get(row["network"])
+        ratio = f"{row['steps_per_s'] / first['steps_per_s']:.2f}"
+        cells = [row["network"], row["steps"], f"{row['loss_first']:.3f}", f"{row['loss_last']:.3f}"]
+        cells += [f"{row['step_s']:.2f}", f"{row['steps_per_s']:.3g}", ratio, published or "–"]
+        table.append(tuple(map(str, cells)))
+    keys = ("networks", "image", "batch", "steps", "recipe", "rate", "seed")
+    changed = " ".join(f"{key}={settings[key]}" for key in keys)
+    return "\n".join(
+        [
+            f"# {' and '.join(row['network'] for row in result['networks'])} on ImageNet-sized pictures",
+            "",
+            f"Pictures: **{result['pictures']}** ({result['train_pictures']:,} to train, {result['classes']} classes).",
+            "This shows that the networks train and how fast they step; it is no result on ImageNet.",
+            "",
+            f"    python experiments/imagenet.py with folder=PICTURES {changed}",
+            "",
+            *(f"| {' | '.join(row)} |" for row in table),
+            "",
+            "![Training loss against steps, and steps a second](figure.png)",
+            "",
+            "Every network saw the same batches, one step after the other: their paces are of one hour and one load.",
+            "Thin: the loss of a step; thick: the mean of ten. `paper`: steps/s on 60 K80 GPUs (Chollet 2017, Table",
+            "3), where Xception's pace is 0.90 of Inception V3's. `curve.csv` has every step, `result.json` what the",
+            "table shows, and the test pictures as the averaged weights and the last ones score them.",
+            "",
+            f"Machine: {machine['processor']}, {machine['cores']} cores shared with other work, {settings['threads']} "
+            f"threads; Python {machine['python']}, {versions}; commit {machine['commit'][:12]}.",
+            "",
+        ]
+    )

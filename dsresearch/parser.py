@@ -1,0 +1,203 @@
+"""What the command line may say, and what `--help` teaches of it."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dsresearch import __version__
+from dsresearch.design import SETUPS
+from dsresearch.runtime import WRONG_INPUT
+
+_SHOWN = 1_500  # characters of an error from its beginning, and from its end
+
+ABOUT = """\
+What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference
+from noise, and prints the comparison tables.
+
+  dsresearch run hybrid                        the paper's Figure 4 on the embedded digits, some minutes
+  dsresearch report runs/hybrid-digits-quick   its tables, figures and verdict
+"""
+
+RUN = """\
+Runs what is missing of a study, or of your own grid, and nothing that is done. It may be interrupted, killed and
+started twice: what was trained is kept.
+
+  dsresearch run hybrid --profile smoke                          every arm and control, in a minute or two
+  dsresearch run hybrid --setup separable --setup hybrid         two arms of the study
+  dsresearch run hybrid design.width=32 recipe.epochs=40         the whole study with other settings
+  dsresearch run hybrid design.groups=1,2,4 design.residual=true,false     a grid: 6 arms of `grouped`
+  dsresearch run hybrid --setup resnext design.groups=2,4 --dry-run        what that would train
+
+Keys are design.FIELD, recipe.FIELD and protocol.FIELD; `--dry-run` prints all of them with their values. One value of a
+key changes the whole study. Several values, or keys together with --setup, make a grid: each point is an arm of its
+own, named by its values (`grouped:groups=2`), and without --setup a grid varies `grouped`. A grid has a baseline to be
+compared with once `--setup separable` was run into the same --out. --grid reads the same from a TOML file:
+
+  setup = ["grouped"]
+  [design]
+  groups = [1, 2, 4]
+  residual = [true, false]
+
+Setups: {setups}.
+"""
+
+REPORT = """\
+Reads a study's folder and writes what there is to say of it, without jax and without training:
+
+  report.html                the page to read first, and to send: verdict in words, tables, figures, how to run it again
+  tables/*.csv, *.md, *.tex  ten tables: table4 (the paper's), verdict, noise_floor, similarity, exactness, cost, ...
+  figures/*.pdf, *.png, *.csv  ten figures with the data that is drawn; captions.csv, figures.tex
+  verdict.json               the word, every gate of the rule, every comparison, the inputs' sha256
+
+The same folder gives the same bytes. What is missing is named, with the command that trains it.
+
+  dsresearch report runs/hybrid-digits-quick
+  dsresearch report runs/mine --beside results/hybrid-digits-quick     both tables, row by row
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors in one line, and no abbreviated options."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+    def error(self, message: str) -> NoReturn:
+        sys.exit(complain(f"{message}; `{self.prog} --help` tells more"))
+
+
+def complain(message: str) -> int:
+    """Tell what is wrong in one line, however long or strange the words are that it quotes."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    shown = line if len(line) <= 2 * _SHOWN else f"{line[:_SHOWN]} ... {line[-_SHOWN:]}"
+    print(f"error: {shown}", file=sys.stderr)
+    return WRONG_INPUT
+
+
+def _path(word: str) -> Path:
+    """A path that a system could have."""
+    if "\0" in word:
+        raise argparse.ArgumentTypeError("a path has no NUL")
+    return Path(word)
+
+
+def build() -> argparse.ArgumentParser:
+    """The parser of all commands; `command` of what it reads is the command's name."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(prog="dsresearch", description=ABOUT, formatter_class=formatter)
+    parser.add_argument("--version", action="version", version=f"dsresearch {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    run = commands.add_parser(
+        "run",
+        help="train what is missing of a study",
+        description=RUN.format(setups=", ".join(SETUPS)),
+        formatter_class=formatter,
+    )
+    run.set_defaults(command="run")
+    run.add_argument("study", metavar="STUDY", help="hybrid, continuum, residual, activation, twins, ...")
+    run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
+    run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
+    run.add_argument("--out", type=_path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
+    run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
+    run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; repeat it for several")
+    run.add_argument(
+        "--match", default="width", help="width (default), params or macs: what arms have equal to the baseline"
+    )
+    run.add_argument("--grid", type=_path, metavar="FILE", help="a grid of your own, as TOML")
+    run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
+    run.add_argument("--launcher", default="local", help="local (default), or ray: the cluster at RAY_ADDRESS")
+    run.add_argument("--resources", default="", metavar="NAME=N,...", help="of a cell on Ray, such as GPU=1")
+    run.add_argument("--yes", action="store_true", help="train a grid however large it is")
+    run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
+
+    status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
+    status.set_defaults(command="status")
+    status.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
+
+    report = commands.add_parser(
+        "report",
+        help="tables, figures, verdict and page of a study, from its files alone",
+        description=REPORT,
+        formatter_class=formatter,
+    )
+    report.set_defaults(command="report")
+    report.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
+    report.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the study's folder)")
+    report.add_argument("--beside", type=_path, metavar="DIR", help="another study's folder, to print its table beside")
+    report.add_argument(
+        "--into", type=_path, metavar="FILE", help="a Markdown page to put the table in, at its markers"
+    )
+
+    again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
+    again.set_defaults(command="again")
+    again.add_argument("folder", type=_path, metavar="DIR", help="a study's folder; nothing in it is changed")
+    again.add_argument("--cell", default="", metavar="ID", help="which cell (default: one drawn at random)")
+    again.add_argument("--seed", type=int, help="of that draw")
+
+    compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
+    compare.set_defaults(command="compare")
+    compare.add_argument("folders", type=_path, nargs="+", metavar="DIR", help="a study's folder")
+    compare.add_argument("--baseline", required=True, metavar="KEY", help="the arm that all others are compared with")
+    compare.add_argument("--to", type=_path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
+
+    verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
+    verify.set_defaults(command="verify")
+    verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
+
+    _add_cost(commands)
+    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
+    paper.set_defaults(command="paper")
+    paper.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the folder paper)")
+
+    _add_data(commands)
+    _add_bench(commands)
+    return parser
+
+
+def _add_cost(commands: Any) -> None:
+    about = "parameters and multiply-adds of a network or a module, from closed forms"
+    cost = commands.add_parser("cost", help=about)
+    cost.set_defaults(command="cost")
+    cost.add_argument("name", nargs="?", metavar="NAME", help="a network (`--list`) or a setup's module")
+    cost.add_argument("--classes", type=int, metavar="N", help="outputs of a network (default: as published)")
+    cost.add_argument("--image", type=int, metavar="PX", help="side of the picture, or of a module's map")
+    cost.add_argument("--channels", metavar="M[,N]", help="inputs and outputs of a module (default: 512)")
+    cost.add_argument("--json", action="store_true", help="print it as JSON")
+    cost.add_argument("--list", action="store_true", help="print all names with their costs")
+    cost.add_argument("--tables", type=_path, metavar="DIR", help="write the pages of networks and references there")
+
+
+def _add_data(commands: Any) -> None:
+    data = commands.add_parser("data", help="the pictures: prepare CIFAR-10, import your own, see what is there")
+    actions = data.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
+    prepare = actions.add_parser("prepare", help="CIFAR-10 through tensorflow-datasets, without TensorFlow")
+    prepare.set_defaults(command="data_prepare")
+    prepare.add_argument("name", metavar="cifar10", help="the only set with a preparation")
+    prepare.add_argument(
+        "--archive", type=_path, metavar="FILE", help="the official cifar-10-binary.tar.gz: no network"
+    )
+    bring = actions.add_parser("import", help="pictures in split/class/*.jpg|png, from a folder or a tar")
+    bring.set_defaults(command="data_import")
+    bring.add_argument("source", type=_path, metavar="DIR_OR_TAR")
+    bring.add_argument("--name", required=True, metavar="N", help="what --data calls the set from now on")
+    info = actions.add_parser("info", help="what is there")
+    info.set_defaults(command="data_info")
+
+
+def _add_bench(commands: Any) -> None:
+    bench = commands.add_parser("bench", help="images/s of every formulation beside plain Flax and PyTorch")
+    bench.set_defaults(command="bench")
+    bench.add_argument("--json", action="store_true", dest="as_json", help="print JSON in place of the table")
+    bench.add_argument("--against", default="flax,torch", metavar="P,P", help="peers: flax,torch (default), or none")
+    bench.add_argument("--setup", action="append", default=[], dest="setups", metavar="S", help="only this; repeat it")
+    bench.add_argument("--mode", default="training", help="training (default), inference or scaling")
+    bench.add_argument("--network", metavar="N", help="cpu, gpu or tiny (default: the device's)")
+    bench.add_argument("--dtype", help="float32 or bfloat16 (default: the network's)")
+    bench.add_argument("--rounds", type=int, metavar="N", help="turns of every side (default: 5, on a GPU 3)")
+    bench.add_argument("--seconds", type=float, help="of one measurement (default: 1, on a GPU 0.5)")
+    bench.add_argument("--minutes", type=float, default=0.0, help="end after so many, with what is done")
+    bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each side (default: all cores)")
+    bench.add_argument("--devices", type=int, default=1, metavar="N", help="that share each batch of ours (default: 1)")
+    bench.add_argument("--to", type=_path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")

@@ -1,0 +1,59 @@
+"""How long a plan trains on this machine, at the rate that `bench` measured on it."""
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from dsresearch import cost, runtime
+from dsresearch.design import InputError, setup
+from dsresearch.studies import Cell, Plan
+
+HERE = Path(__file__).parents[1] / "results" / "benchmarks"  # of a checkout; an installed package has none
+
+
+def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
+    """Hours that the training of some cells takes, in words; compilation comes on top.
+
+    A cell costs its images times the multiply-adds of its network; the benchmark gives the multiply-adds a second of
+    every formulation on this processor, or, for one that it has not, their median.
+    """
+    found = _newest(folder)
+    rates = {} if found is None else _rates(found["rows"])
+    if found is None or not rates:
+        return "hours unknown: no rate measured on this processor (`dsresearch bench --to results/benchmarks`)"
+    usual = median(rates.values())
+    seconds = sum(plan.images(cell) * plan.cost(cell).macs / rates.get(_kind(cell), usual) for cell in cells)
+    threads = found["machine"].get("threads", "all")
+    return f"about {seconds / 3600:.2g} hours of training at the rate that `bench` measured here with {threads} threads"
+
+
+def _newest(folder: Path) -> Mapping[str, Any] | None:
+    """The newest benchmark of this model of processor."""
+    for path in sorted(folder.glob("*-cpu.json"), reverse=True):
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if found.get("machine", {}).get("processor") == runtime.processor():
+            return dict(found)
+    return None
+
+
+def _rates(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
+    """Multiply-adds a second of a forward pass at training speed, by setup and groups."""
+    out = {}
+    for row in (row for row in rows if row["images_per_s"]):
+        try:
+            groups = {"groups": row["groups"]} if row["groups"] else {}
+            design = setup(row["setup"], width=row["widths"][0], depth=row["blocks"], **groups)
+        except InputError:
+            continue  # a setup of another version
+        macs = cost.stack(design, image=row["image"], channels=3, classes=10).macs
+        out[row["setup"], row["groups"]] = macs * row["images_per_s"]
+    return out
+
+
+def _kind(cell: Cell) -> tuple[str, int]:
+    return cell.setup, getattr(cell.design, "groups", 0)

@@ -1,0 +1,199 @@
+"""F11 error, interaction and cost along the continuum; F12 curves with and without a factor, and what it changes."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+
+from dsresearch.report.cell import Cell
+from dsresearch.report.draw_curves import profile_rows
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.factors import (
+    ACTIVATIONS,
+    FACTORS,
+    Contrast,
+    Series,
+    compared,
+    contrasts,
+    errors,
+    points,
+    series,
+)
+from dsresearch.report.style import INK, PAGE, SOFT, Picture, label, picture, source_of, style
+from dsresearch.statistics import t_interval
+
+_LINES = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"), ("#cc78bc", "D"), ("#ca9161", "v"), ("#56b4e9", "P"))
+
+# --- F11 --------------------------------------------------------------------------------------------------------------
+
+
+def continuum(analysis: Analysis) -> Picture | None:
+    """F11: error against the group count at equal sizes and between activations, and cost; None without a series."""
+    found = series(analysis)
+    if not found:
+        return None
+    title = "From a regular to a separable convolution"
+    caption = (
+        "Mean test error after the last epoch with its 95 % t interval over trials, against the group count G; the "
+        "last point of a line is the separable convolution. Left: at equal width, parameters and multiply-adds. "
+        "Middle: without an activation between the two operations, with ReLU, with ELU. Right: multiply-adds and "
+        "training speed of the equal-width line, as a share of its separable end's; the speed is that of the machine "
+        "as it was. Points of a group count are drawn side by side."
+    )
+    plain = found[0]
+    sizes = [one for one in found if one.at.activation == "none" and one.at.order == plain.at.order]
+    activations = [
+        one
+        for one in found
+        if dataclasses.replace(one.at, activation="none") == dataclasses.replace(plain.at, activation="none")
+    ]
+    activations.sort(key=lambda one: ACTIVATIONS.index(str(one.at.activation)))
+    drawn = pd.concat([_error_rows(analysis, one) for one in found], ignore_index=True)
+    with style():
+        figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
+        left, middle, right = figure.subplots(1, 3)
+        _draw_errors(left, drawn, sizes, [one.name for one in sizes])
+        _draw_errors(middle, drawn, activations, [str(one.at.activation) for one in activations])
+        left.set_ylabel("test error, %")
+        _draw_cost(right, analysis, plain)
+        for axes in (left, middle, right):
+            axes.legend(loc="best", fontsize=5.5)
+        of = drawn[drawn["series"] == plain.name]
+        alt = "At equal width: " + ", ".join(
+            f"G = {row.groups} {row.error_pct:.2f} %" for row in of.itertuples(index=False)
+        )
+        return picture(
+            "f11_continuum", figure, drawn, title=title, caption=caption, alt=f"{alt}.",
+            source=source_of(analysis.study),
+        )  # fmt: skip
+
+
+def _error_rows(analysis: Analysis, one: Series) -> pd.DataFrame:
+    rows = []
+    for groups, cell in one.arms.items():
+        percent = errors(analysis.study, cell)
+        lo, hi = t_interval(percent.to_numpy(dtype=float), 0.95) if len(percent) > 1 else (np.nan, np.nan)
+        rows.append((one.name, cell.name, groups, float(percent.mean()), float(lo), float(hi)))
+    return pd.DataFrame(rows, columns=["series", "arm", "groups", "error_pct", "lo", "hi"])
+
+
+def _draw_errors(axes: Axes, drawn: pd.DataFrame, shown: Sequence[Series], names: Sequence[str]) -> None:
+    for at, (one, name) in enumerate(zip(shown, names, strict=True)):
+        of, (colour, marker) = drawn[drawn["series"] == one.name], _LINES[at % len(_LINES)]
+        aside = of["groups"] * 2 ** (0.12 * (at - (len(shown) - 1) / 2))
+        bars = np.array([of["error_pct"] - of["lo"], of["hi"] - of["error_pct"]])
+        axes.errorbar(aside, of["error_pct"], bars, color=colour, marker=marker, ms=3.5, lw=1.0, elinewidth=0.8,
+                      mec="#ffffff", mew=0.4, label=label(name))  # fmt: skip
+    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
+    _group_axis(axes, sorted({g for one in shown for g in one.arms}))
+
+
+def _group_axis(axes: Axes, groups: Sequence[int]) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_locator(FixedLocator([g for g in groups if g & (g - 1) == 0]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel("groups G")
+
+
+def _draw_cost(axes: Axes, analysis: Analysis, one: Series) -> None:
+    study = analysis.study
+    macs = {g: float(study.rows(cell)["macs_fwd"].iloc[0]) for g, cell in one.arms.items()}
+    runs = {g: study.last_run(cell) for g, cell in one.arms.items()}
+    speed = {g: float(run["images_per_s"]) for g, run in runs.items() if run and run["images_per_s"] > 0}
+    lines = (("multiply-adds", macs, INK, "o"), ("images/s", speed, _LINES[1][0], "s"))
+    for name, values, colour, marker in lines:
+        end = values.get(max(one.arms))
+        if end:
+            axes.plot(list(values), [value / end for value in values.values()], color=colour, marker=marker, ms=3.5,
+                      mec="#ffffff", mew=0.4, label=name)  # fmt: skip
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.axhline(1, color=SOFT, lw=0.6)
+    axes.set_ylabel("times the separable end's")
+    _group_axis(axes, list(one.arms))
+
+
+# --- F12 --------------------------------------------------------------------------------------------------------------
+
+_MOST = 4  # panels in a row
+
+
+def factor(analysis: Analysis) -> Picture | None:
+    """F12: training curves with bands for every value of the factor that a study is named after; else None."""
+    name = str(analysis.study.about["study"])
+    found = [one for one in contrasts(analysis.study) if one.factor == name] if name in FACTORS else []
+    epochs = analysis.study.parquet("epochs")
+    if not found or epochs is None:
+        return None
+    title = f"What the {name} changes"
+    caption = (
+        "Test error against epochs, median over trials with the band from the 10th to the 90th percentile; a panel "
+        "for everything else being equal. Last panel: change of the error after the last epoch, paired by trial, with "
+        "its 95 % t interval; left of 0 is better."
+    )
+    groups: dict[str, list[Contrast]] = {}
+    for one in found:
+        groups.setdefault(one.at.words, []).append(one)
+    curves = profile_rows(analysis, epochs)
+    curves = curves[curves["quantity"] == "test_error_pct"]
+    shown = dict(list(groups.items())[:_MOST])
+    with style():
+        figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
+        panels = figure.subplots(1, len(shown) + 1)
+        for axes, (words, members) in zip(panels, shown.items(), strict=False):
+            _draw_curves(axes, curves, _values(analysis, members, name))
+            axes.set_title(label(words), fontsize=5.5)
+        panels[0].set_ylabel("test error, %")
+        changes = _draw_changes(panels[-1], analysis, found)
+        said = ", ".join(f"{row.at} {row.change} {row.mean_pp:+.2f} pp" for row in changes.itertuples(index=False))
+        return picture(
+            "f12_factor", figure, changes, title=title, caption=caption, alt=f"Change of the error: {said}.",
+            source=source_of(analysis.study),
+        )  # fmt: skip
+
+
+def _values(analysis: Analysis, members: Sequence[Contrast], name: str) -> dict[str, Cell]:
+    """The arms of a panel by their value of the factor, the plain one first."""
+    cells = {value: cell for one in members for value, cell in zip(one.values, one.arms, strict=True)}
+    order = list(points(analysis.study))
+    return dict(sorted(cells.items(), key=lambda pair: order.index(pair[1])))
+
+
+def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell]) -> None:
+    for at, (value, cell) in enumerate(cells.items()):
+        of, colour = curves[curves["name"] == cell.name], _LINES[at % len(_LINES)][0]
+        axes.plot(of["epoch"], of["median"], color=colour, lw=1.0, label=label(value))
+        axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.18, linewidth=0)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
+    axes.set_xlabel("epoch")
+    axes.legend(fontsize=5.5)
+
+
+def _draw_changes(axes: Axes, analysis: Analysis, found: Sequence[Contrast]) -> pd.DataFrame:
+    rows = []
+    for one in found:
+        comparison = compared(analysis.study, one.d)
+        if comparison is not None:
+            lo, hi = comparison.t95
+            rows.append((one.at.words, " less ".join(one.values), comparison.mean, lo, hi))
+    drawn = pd.DataFrame(rows, columns=["at", "change", "mean_pp", "lo", "hi"])
+    places = np.arange(len(drawn))
+    bars = np.array([drawn["mean_pp"] - drawn["lo"], drawn["hi"] - drawn["mean_pp"]])
+    axes.errorbar(drawn["mean_pp"], places, xerr=bars, color=INK, fmt="o", ms=3, lw=0.9)
+    names = [label(f"{row.change}: {row.at}") for row in drawn.itertuples(index=False)]
+    axes.set_yticks(places, names, fontsize=4.8)
+    axes.set_ylim(len(drawn) - 0.5, -0.5)
+    axes.axvline(0, color=SOFT, lw=0.7)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("change of test error, pp")
+    return drawn

@@ -1,0 +1,127 @@
+"""What the interior of the continuum shows, in four sentences whose numbers are the study's own."""
+
+from scipy import stats
+
+from dsresearch.report.cell import Cell, one_line
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.factors import Series, compared, contrasts, difference, errors, series
+from dsresearch.statistics import Comparison, holm
+
+POWER = 0.8  # with which a difference of the margin should be found
+
+
+def interior(analysis: Analysis) -> tuple[str, ...]:
+    """The ends, the interior, equal sizes, and the activation's interaction with G; empty without a series."""
+    found = series(analysis)
+    if not found:
+        return ()
+    plain = found[0]
+    return (
+        _ends(analysis, plain),
+        _inside(analysis, plain),
+        _matched(analysis, [one for one in found if one.at.match != "width"]),
+        _activation(analysis, plain),
+    )
+
+
+def _ends(analysis: Analysis, plain: Series) -> str:
+    study = analysis.study
+    first = plain.arms[min(plain.arms)]
+    times = study.rows(first)["macs_fwd"].iloc[0] / study.rows(plain.end)["macs_fwd"].iloc[0]
+    return (
+        f"On {one_line(study.dataset)} at profile {one_line(study.about['profile'])} ({study.protocol.trials} trials, "
+        f"{study.n_test:,} test pictures, width {plain.at.width}) the mean test error is "
+        f"{errors(study, first).mean():.2f} % with a regular convolution (G = {min(plain.arms)}, {times:.1f} times the "
+        f"multiply-adds) and {errors(study, plain.end).mean():.2f} % with a separable one: a difference of "
+        f"{_said(_against(analysis, first, plain.end))}."
+    )
+
+
+def _inside(analysis: Analysis, plain: Series) -> str:
+    inner = {g: cell for g, cell in plain.arms.items() if cell != plain.end and g != min(plain.arms)}
+    known = {g: one for g, cell in inner.items() if (one := _against(analysis, cell, plain.end)) is not None}
+    if not known:
+        return "Between the two no group count has a pair yet."
+    farthest = max(known, key=lambda g: abs(known[g].mean))
+    adjusted = holm([one.p_sign_flip for one in known.values()])
+    differ = [g for g, p in zip(known, adjusted, strict=True) if p < analysis.study.protocol.alpha]
+    counts = f"G = {min(known)} to {max(known)}"
+    if differ:
+        verb = "differ" if len(differ) > 1 else "differs"
+        return (
+            f"Between the two ({counts}) G = {', '.join(map(str, differ))} {verb} "
+            f"from the separable end (sign-flip tests, Holm), the farthest being G = {farthest} with "
+            f"{_said(known[farthest])}."
+        )
+    spread = float(stats.trim_mean([one.sd for one in known.values()], 0.2))
+    return (
+        f"Between the two ({counts}) no group count is distinguishable from the separable end (sign-flip tests, Holm); "
+        f"the farthest is G = {farthest} with {_said(known[farthest])}, and to find a difference of "
+        f"{analysis.study.protocol.margin:g} pp with a chance of {100 * POWER:.0f} % at the spread seen here (SD "
+        f"{spread:.2f} pp) about {_trials(analysis, spread):,} trials would be needed."
+    )
+
+
+def _matched(analysis: Analysis, found: list[Series]) -> str:
+    said = []
+    for one in found:
+        best = min(one.arms, key=lambda g: float(errors(analysis.study, one.arms[g]).mean()))
+        error = errors(analysis.study, one.arms[best]).mean()
+        if one.arms[best] == one.end:
+            said.append(f"at {one.name} the separable end has the lowest mean error ({error:.2f} %)")
+        else:
+            against = _said(_against(analysis, one.arms[best], one.end))
+            said.append(f"at {one.name} G = {best} has the lowest mean error ({error:.2f} %), {against} from separable")
+    text = " and ".join(said) if said else "no series at equal size has been run"
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _activation(analysis: Analysis, plain: Series) -> str:
+    """The interaction that the Xception paper predicts (section 4.7), at the regular end, its deepest segments."""
+    study = analysis.study
+    asked = {"relu": "ReLU", "elu": "ELU"}
+    first = min(plain.arms)
+    found = [c for c in contrasts(study) if c.factor == "activation" and c.at.width == plain.at.width]
+    said = []
+    for value, name in asked.items():
+        mine = [c for c in found if c.values == (value, "none") and c.at.family == "spectrum"]
+        here = next((c for c in mine if c.at.groups == first and c.interaction is not None), None)
+        end = next((c for c in mine if c.at.groups == max(plain.arms)), None)
+        if here is not None and end is not None:
+            between = compared(study, here.interaction) if here.interaction is not None else None
+            said.append(
+                f"{name} by {_said(compared(study, here.d))} at G = {first} and by {_said(compared(study, end.d))} at "
+                f"the separable end, a difference of {_said(between)}, {_judged(between)}"
+            )
+    if not said:
+        return "No activation between the operations has been run along the continuum."
+    return (
+        f"An activation between the two operations changes the error: {'; '.join(said)} that it helps deep segments "
+        "and harms those of one channel (Chollet 2017, section 4.7)."
+    )
+
+
+def _judged(found: Comparison | None) -> str:
+    if found is None or found.trials < 2 or found.t95.lo <= 0 <= found.t95.hi:
+        return "which does not decide the prediction"
+    return "as in the prediction" if found.mean < 0 else "against the prediction"
+
+
+def _against(analysis: Analysis, one: Cell, two: Cell) -> Comparison | None:
+    return compared(analysis.study, difference(analysis.study, one, two))
+
+
+def _said(found: Comparison | None) -> str:
+    """A mean difference with its 95 % t interval."""
+    if found is None:
+        return "no pair yet"
+    if found.trials < 2:
+        return f"{found.mean + 0.0:+.2f} pp (one trial)"
+    return f"{found.mean + 0.0:+.2f} pp [{found.t95.lo + 0.0:+.2f}, {found.t95.hi + 0.0:+.2f}]"
+
+
+def _trials(analysis: Analysis, spread: float) -> int:
+    """Trials with which a paired test finds a difference of the margin, by the normal approximation."""
+    protocol = analysis.study.protocol
+    quantiles = stats.norm.ppf(1 - protocol.alpha / 2) + stats.norm.ppf(POWER)
+    return max(2, int(-(-((quantiles * spread / protocol.margin) ** 2) // 1)))

@@ -1,0 +1,103 @@
+"""From a study's files back to the store that they were exported from, so that a study goes on on another machine.
+
+What comes back is what `export` reads: a restored store exports the same bytes. Checkpoints and finished trials of
+unfinished cells are not among the files, so an unfinished cell starts again.
+"""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsresearch.design import InputError
+from dsresearch.documents import read_json
+from dsresearch.schema import (
+    EPOCH_COLUMNS,
+    PREDICTION_COLUMNS,
+    read_parquet,
+    run_rows,
+    trial_rows,
+    write_parquet,
+)
+from dsresearch.store import CellFolder, Store, write_json
+
+_PAIR = ["arm", "control_kind", "match", "trial"]
+
+
+def restore(store: Store) -> bool:
+    """Make the cells of a folder that holds a study's files alone; whether there was anything to make.
+
+    Raises InputError where one of the files is damaged or they do not belong together.
+    """
+    if (store.root / "cells").exists() or not store.cells_file.exists():
+        return False
+    draft = Store(store.root / "restoring")  # renamed when it is whole
+    shutil.rmtree(draft.root, ignore_errors=True)
+    try:
+        _fill(store, draft)
+        (draft.root / "cells").rename(store.root / "cells")
+    finally:
+        shutil.rmtree(draft.root, ignore_errors=True)
+    return True
+
+
+def _fill(store: Store, draft: Store) -> None:
+    configurations = _configurations(store.cells_file)
+    for cell_id, config in configurations.items():
+        write_json(draft.cell(cell_id).path / "cell.json", config)
+    finished = _attempts(store.root / "runs.csv", draft, configurations)
+    of_cell = defaultdict(list)
+    for row in trial_rows(store.root / "trials.csv"):
+        of_cell[row["cell_id"]].append(row)
+    frames = {
+        name: read_parquet(store.root / name, columns)
+        for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS))
+    }
+    grouped = {name: dict(list(frame.groupby(_PAIR, sort=False))) for name, frame in frames.items()}
+    for cell_id, rows in of_cell.items():
+        if cell_id not in finished:
+            raise InputError(f"{store.root / 'runs.csv'} has no completed run of cell {cell_id}, allowed: every cell's")
+        folder, attempt = draft.cell(cell_id), finished[cell_id]
+        _results(store, folder, attempt, rows, grouped)
+        write_json(folder.path / "result.json", {"attempt": attempt, "rows": rows})
+
+
+def _results(store: Store, folder: CellFolder, attempt: int, rows: list[dict[str, Any]], grouped: Any) -> None:
+    """The curves and predictions of a cell's trials, where its run had left them."""
+    for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS)):
+        try:
+            own = [grouped[name][tuple(row[key] for key in _PAIR)] for row in rows]
+        except KeyError as error:
+            raise InputError(f"{store.root / name} has no rows of {error}, allowed: every trained model's") from None
+        path = folder.attempts / str(attempt) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_parquet(path, pd.concat(own), columns)
+
+
+def _configurations(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}, allowed: JSON") from None
+    if not isinstance(found, dict) or not all(name.isalnum() and isinstance(of, dict) for name, of in found.items()):
+        raise InputError(f"{path} is not allowed: an object of cells by id")
+    return found
+
+
+def _attempts(path: Path, draft: Store, known: Container[str]) -> dict[str, int]:
+    """What Sacred kept of every attempt, as far as runs.csv tells it; gives each finished cell's attempt."""
+    finished = {}
+    for row in run_rows(path):
+        if row["cell_id"] not in known:
+            raise InputError(f"{path}: cell_id={row['cell_id']!r} is not allowed: one of cells.json")
+        attempt = draft.cell(row["cell_id"]).attempts / str(row["attempt"])
+        times = {"start_time": row["started_utc"], "stop_time": row["stopped_utc"] or None}
+        host = {"hostname": row["host"]} if row["host"] else {}
+        write_json(attempt / "run.json", {"status": row["status"], **times, "host": host})
+        write_json(attempt / "info.json", {name: value for name, value in row.items() if value is not None})
+        if row["status"] == "COMPLETED":
+            finished[row["cell_id"]] = row["attempt"]
+    return finished

@@ -1,0 +1,103 @@
+"""The continuum and single factors in the report, on made-up rows whose differences are known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from store_builder import finish
+
+from dsresearch import data
+from dsresearch.export import export
+from dsresearch.plan import Request, plan
+from dsresearch.report import Analysis, read_study
+from dsresearch.report.factors import contrasts, series
+from dsresearch.report.table_factors import continuum, factors
+from dsresearch.report.table_twins import parting
+from dsresearch.store import Store
+
+
+def made_up(folder: Path, study: str) -> Analysis:
+    """A finished store of a whole study at `smoke`."""
+    decided = plan(Request(study=study, profile="smoke"), data.load("digits"))
+    store = Store(folder)
+    store.prepare(decided)
+    for cell in decided.once:
+        finish(store, cell, decided)
+    export(store)
+    return Analysis(read_study(folder))
+
+
+@pytest.fixture(scope="module")
+def spine(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
+    return made_up(tmp_path_factory.mktemp("studies") / "continuum", "continuum")
+
+
+def test_the_spine_runs_from_a_regular_to_a_separable_convolution_under_every_match(spine: Analysis) -> None:
+    found = {one.name: one for one in series(spine)}
+    assert next(iter(found)) == "width 8"
+    for name in ("width 8", "equal parameters", "equal multiply-adds", "width 8, relu", "width 8, elu"):
+        assert list(found[name].arms) == [1, 2, 4, 8, 16, 32]
+        assert found[name].end.setup == "separable"
+    assert list(found["width 12"].arms) == [1, 3, 6, 12, 24, 48]
+
+
+def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analysis) -> None:
+    study = spine.study
+    assert study.missing == ()
+    assert len(study.rows_read) < len(study.trials)
+    assert len(study.trials) == len(study.planned) * study.protocol.trials
+
+
+def test_a_contrast_is_the_paired_difference_and_its_interaction_the_difference_of_two(spine: Analysis) -> None:
+    study = spine.study
+    wrong = {(row.arm, row.trial): row.test_wrong for row in study.trials[study.trials["match"] == "width"].itertuples()
+             if not row.control_kind}  # fmt: skip
+    change = [np.array([wrong[a, t] - wrong[b, t] for t in (0, 1)]) * 100 / study.n_test
+              for a, b in (("g4_relu", "g4"), ("separable_relu", "separable"))]  # fmt: skip
+    (found,) = (one for one in contrasts(study) if one.arms[0].arm == "g4_relu" and one.values == ("relu", "none"))
+    assert list(found.d) == pytest.approx(list(change[0]))
+    assert found.interaction is not None
+    assert list(found.interaction) == pytest.approx(list(change[0] - change[1]))
+    table = factors(spine)
+    assert table is not None
+    (row,) = (row for row in table.rows if row["arm"] == "g4_relu" and row["change"] == "relu less none")
+    d = change[0] - change[1]
+    half = stats.t.ppf(0.975, 1) * d.std(ddof=1) / np.sqrt(2)
+    assert row["interaction_pp"] == pytest.approx(d.mean())
+    assert row["interaction_t95"].lo == pytest.approx(d.mean() - half)
+
+
+def test_every_factor_of_the_study_is_in_the_table(spine: Analysis) -> None:
+    table = factors(spine)
+    assert table is not None
+    assert {row["factor"] for row in table.rows} == {"order", "residual", "activation", "kernel"}
+    at_end = [row for row in table.rows if row["arm"] == "separable_relu"]
+    assert {row["interaction_pp"] for row in at_end} == {"none"}
+
+
+def test_the_continuum_table_counts_from_its_separable_end(spine: Analysis) -> None:
+    table = continuum(spine)
+    assert table is not None
+    ends = [row for row in table.rows if row["diff_to_end_pp"] == "reference"]
+    assert len(ends) == len(series(spine))
+    first = next(row for row in table.rows if row["groups"] == 1)
+    errors = {row["groups"]: row["test_error_mean_pct"] for row in table.rows if row["series"] == "width 8"}
+    assert first["diff_to_end_pp"] == pytest.approx(errors[1] - errors[32])
+    assert first["published_diff_pp"] == pytest.approx(4.33 - 4.93)
+
+
+def test_where_twins_part_is_read_from_the_steps_that_were_compared(tmp_path: Path) -> None:
+    """A distance that doubles every two steps from 1e-8, and one that stays at 0."""
+    made = made_up(tmp_path / "twins", "twins")
+    lines = ["study_id,control_kind,trial,step,relative_distance,param_norm"]
+    for step in range(0, 60):
+        lines += [f"twins-digits-smoke,bit,0,{step},{1e-8 * 2 ** (step / 2):.12e},1.0"]
+        lines += [f"twins-digits-smoke,exact,0,{step},0.0,1.0"]
+    (tmp_path / "twins" / "divergence.csv").write_text("\n".join(lines) + "\n")
+    table = parting(made)
+    assert table is not None
+    bit, exact = table.rows
+    assert bit["doubling_steps"] == pytest.approx(2.0)
+    assert bit["steps_to_1e6"] == 14  # 2 ** 7 = 128 is the first power beyond a hundredfold
+    assert exact["first_apart"] == exact["steps_to_1e1"] == "never"

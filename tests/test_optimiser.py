@@ -1,0 +1,90 @@
+"""The optimisers of the Xception paper against PyTorch and the published formulas in plain loops."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dsresearch import optimiser
+
+
+def followed(transformation: optax.GradientTransformation, gradients: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Weights after following a list of gradients of one kernel."""
+    weights = {"kernel": jnp.asarray(start)}
+    state = transformation.init(weights)
+    for gradient in gradients:
+        updates, state = transformation.update({"kernel": jnp.asarray(gradient)}, state, weights)
+        weights = optax.apply_updates(weights, updates)
+    return np.asarray(weights["kernel"])
+
+
+@pytest.fixture
+def drawn() -> tuple[np.ndarray, np.ndarray]:
+    draws = np.random.default_rng(0)
+    return draws.normal(size=(7, 3, 4)).astype(np.float32), draws.normal(size=(3, 4)).astype(np.float32)
+
+
+def test_staircase_is_the_rate_of_both_recipes() -> None:
+    imagenet = optimiser.staircase(0.045, 0.94, every=10)
+    assert [float(imagenet(jnp.asarray(s))) for s in (0, 9, 10, 29)] == pytest.approx(
+        [0.045, 0.045, 0.045 * 0.94, 0.045 * 0.94**2]
+    )
+
+
+def test_sgd_is_pytorchs(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; install the extra `peers`")
+    gradients, start = drawn
+    weights = torch.nn.Parameter(torch.tensor(start))
+    theirs = torch.optim.SGD([weights], lr=0.045, momentum=0.9, weight_decay=1e-2)
+    falling = torch.optim.lr_scheduler.StepLR(theirs, step_size=2, gamma=0.94)
+    for gradient in gradients:
+        weights.grad = torch.tensor(gradient)
+        theirs.step()
+        falling.step()
+    ours = optimiser.sgd(optimiser.staircase(0.045, 0.94, 2), momentum=0.9, decay=1e-2)
+    np.testing.assert_allclose(followed(ours, gradients, start), weights.detach().numpy(), rtol=1e-5)
+
+
+def test_rmsprop_is_kerass_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+    """`update_step` of keras/src/optimizers/rmsprop.py as a loop in float64, with the L2 term in the gradient."""
+    gradients, start = drawn
+    weights, squares, velocity = start.astype(np.float64), np.zeros((3, 4)), np.zeros((3, 4))
+    for step, gradient in enumerate(gradients):
+        gradient = gradient + 1e-2 * weights
+        squares = 0.9 * squares + (1 - 0.9) * gradient**2
+        velocity = 0.9 * velocity + 0.1 * 0.9 ** (step // 3) * gradient / np.sqrt(squares + 1e-7)
+        weights = weights - velocity
+    ours = optimiser.rmsprop(optimiser.staircase(0.1, 0.9, 3), momentum=0.9, decay=1e-2)
+    np.testing.assert_allclose(followed(ours, gradients, start), weights, rtol=1e-5)
+
+
+def test_only_kernels_decay() -> None:
+    weights = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
+    ours = optimiser.sgd(optimiser.staircase(1.0, 1.0, 1), momentum=0.0, decay=0.5)
+    updates, _ = ours.update({"kernel": jnp.zeros((2, 2)), "scale": jnp.zeros(2)}, ours.init(weights), weights)
+    assert float(updates["kernel"][0, 0]) == -0.5
+    assert float(updates["scale"][0]) == 0.0
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_label_smoothing_is_pytorchs(smoothing: float) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; install the extra `peers`")
+    draws = np.random.default_rng(1)
+    logits, labels = draws.normal(size=(6, 5)).astype(np.float32), draws.integers(0, 5, 6).astype(np.int32)
+    theirs = torch.nn.functional.cross_entropy(
+        torch.tensor(logits), torch.tensor(labels).long(), reduction="none", label_smoothing=smoothing
+    )
+    ours = optimiser.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
+    np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), rtol=1e-5)
+
+
+def test_polyak_is_tensorflows_moving_average() -> None:
+    """`tf.train.ExponentialMovingAverage`: decay min(0.99, (1 + n) / (10 + n)) at step n."""
+    average = expected = np.float64(5.0)
+    tree = {"w": jnp.asarray([5.0])}
+    for step, new in enumerate((1.0, 2.0, 3.0, 4.0), 1):
+        decay = min(0.99, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * new
+        tree = optimiser.polyak(tree, {"w": jnp.asarray([new])}, jnp.asarray(step), 0.99)
+    assert float(tree["w"][0]) == pytest.approx(expected, rel=1e-6)
+    assert expected != average

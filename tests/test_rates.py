@@ -1,0 +1,34 @@
+"""Hours from a benchmark of this processor, and none from another's."""
+
+import json
+from pathlib import Path
+
+from dsresearch import cost, data, runtime
+from dsresearch.design import setup
+from dsresearch.plan import Request, plan
+from dsresearch.rates import estimate
+
+MADE = plan(Request(profile="smoke"), data.load("digits"))
+
+
+def benchmark(folder: Path, processor: str) -> None:
+    row = {"setup": "separable", "groups": 0, "images_per_s": 100.0, "widths": [8, 16, 32], "blocks": 1, "image": 8}
+    unmeasured = {**row, "setup": "grouped", "groups": 8, "images_per_s": None}
+    found = {"machine": {"processor": processor, "threads": 2}, "rows": [row, unmeasured]}
+    (folder / "2026-01-01-cpu.json").write_text(json.dumps(found))
+
+
+def test_a_network_of_the_benchmark_trains_at_its_rate(tmp_path: Path) -> None:
+    benchmark(tmp_path, runtime.processor())
+    cell = MADE.cells[0]
+    measured = cost.stack(setup("separable", width=8, depth=1), image=8, channels=3, classes=10).macs
+    seconds = MADE.images(cell) * MADE.cost(cell).macs / (100 * measured)
+    assert estimate(MADE, [cell], tmp_path) == (
+        f"about {seconds / 3600:.2g} hours of training at the rate that `bench` measured here with 2 threads"
+    )
+
+
+def test_another_processors_benchmark_says_nothing(tmp_path: Path) -> None:
+    benchmark(tmp_path, "another one")
+    assert estimate(MADE, MADE.cells, tmp_path).startswith("hours unknown: no rate measured on this processor")
+    assert estimate(MADE, MADE.cells, tmp_path / "nothing").startswith("hours unknown")
