@@ -94,7 +94,7 @@ def _page(result: Mapping[str, Any]) -> str:
             "3), where Xception's pace is 0.90 of Inception V3's. `curve.csv` has every step, `result.json` what the",
             "table shows, and the test pictures as the averaged weights and the last ones score them.",
             "",
-            f"Machine: {machine['processor']}, {machine['cores']} cores shared with other work, {settings['threads']} "
+            f"Machine: {machine['processor']}, {machine['cores']} cores, {settings['threads']} "
             f"threads; Python {machine['python']}, {versions}; commit {machine['commit'][:12]}.",
             "",
         ]

@@ -28,6 +28,7 @@ from dsresearch.statistics.ranking import mean_average_precision, top_k_wrong
 
 COLUMNS = ("network", "step", "rate", "loss", "wrong", "seconds", "waited")
 EVALUATION_BATCH = 32
+CHANGEABLE = ("steps", "test_pictures", "top", "checkpoint_seconds")  # settings that no step depends on
 Row = dict[str, Any]
 
 
@@ -153,8 +154,7 @@ class Run:
 
     def _claim(self) -> None:
         """Say in the folder whose it is, or find that it is another run's."""
-        own = dataclasses.asdict(self.settings)
-        del own["checkpoint_seconds"]
+        own = {key: value for key, value in dataclasses.asdict(self.settings).items() if key not in CHANGEABLE}
         own["pictures"] = self.listing.fingerprint
         path = self.out / "settings.json"
         if path.exists():

@@ -18,7 +18,7 @@ DECAYS = {InceptionV3: 4e-5, Architecture: 1e-5}  # weight decay; the paper's fo
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """An ImageNet-sized run; whatever stands here may change its bits, but `checkpoint_seconds`.
+    """An ImageNet-sized run. What a step depends on stays as it is for the run's life; `steps` may grow.
 
     Attributes:
         networks: names of the catalogue, joined by commas; each sees the same batches, one step after the other.

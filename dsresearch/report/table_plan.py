@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pandas as pd
-
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.factors import compared, difference
@@ -58,7 +56,7 @@ def _hours_a_trial(analysis: Analysis) -> float | None:
     study, total = analysis.study, 0.0
     for cell in study.cells:
         rows, run = study.rows(cell), study.last_run(cell)
-        if not len(rows) or run is None or pd.isna(run["images_per_s"]):
+        if not len(rows) or run is None or not run["images_per_s"] > 0:
             return None
         total += float(rows["steps"].iloc[0]) * float(rows["batch_size"].iloc[0]) / float(run["images_per_s"]) / 3600
     return total or None
