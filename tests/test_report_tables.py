@@ -257,3 +257,15 @@ def test_a_grid_without_a_hybrid_has_all_its_tables(tmp_path: Path) -> None:
     for name in NAMES[1:]:
         assert rows(tmp_path, name)
     assert {row["ours"] for row in rows(tmp_path, "claims")} == {"not run", "NOT APPLICABLE"}
+
+
+def test_an_attempt_that_trained_nothing_has_no_speed(tmp_path: Path) -> None:
+    """Killed after its last epoch, a cell is only recorded by its next attempt; older ones said 0 images a second."""
+    study = write_study(tmp_path)
+    lines = list(csv.DictReader((study / "runs.csv").open(newline="")))
+    with (study / "runs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({**line, "images_per_s": "0.0"} for line in lines)
+    assert {row["images_per_s"] for row in rows(study, "cost")} == {"not recorded"}
+    assert "not recorded" in {row["compute_hours"] for row in rows(study, "power")}

@@ -104,7 +104,7 @@ def _draw_cost(axes: Axes, analysis: Analysis, one: Series) -> None:
     study = analysis.study
     macs = {g: float(study.rows(cell)["macs_fwd"].iloc[0]) for g, cell in one.arms.items()}
     runs = {g: study.last_run(cell) for g, cell in one.arms.items()}
-    speed = {g: float(run["images_per_s"]) for g, run in runs.items() if run is not None}
+    speed = {g: float(run["images_per_s"]) for g, run in runs.items() if run and run["images_per_s"] > 0}
     lines = (("multiply-adds", macs, INK, "o"), ("images/s", speed, _LINES[1][0], "s"))
     for name, values, colour, marker in lines:
         end = values.get(max(one.arms))

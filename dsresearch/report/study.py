@@ -162,10 +162,14 @@ class Study:
 
     @cached_property
     def _last_runs(self) -> dict[tuple[str, str, str], dict[str, Any]]:
-        """The last row of runs.csv of every arm, one that tells a speed before all others."""
+        """The last row of runs.csv of every arm, one that tells a speed before all others.
+
+        An attempt that only recorded what earlier ones had trained has none; such rows said 0 once.
+        """
         if self.runs is None:
             return {}
-        runs = self.runs.assign(told=self.runs["images_per_s"] > 0).sort_values(["told", "attempt"], kind="stable")
+        speed = self.runs["images_per_s"].where(self.runs["images_per_s"].gt(0))
+        runs = self.runs.assign(images_per_s=speed, told=speed.notna()).sort_values(["told", "attempt"], kind="stable")
         return {(row["arm"], row["control_kind"], row["match"]): row for row in runs.to_dict("records")}
 
     def last_run(self, cell: Cell) -> dict[str, Any] | None:
