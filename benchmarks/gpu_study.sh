@@ -70,7 +70,7 @@ pack() {
         if [ ${#unfinished[@]} -gt 0 ]; then
             tar -c -C "$folder" "${unfinished[@]}" | split -b 15M - "$folder/unfinished.tar."
         fi
-        rm -rf "$folder/cells" "$folder/logs" "$folder/sources"
+        rm -rf "$folder"/{cells,claims,logs,programs,sources}
     done
 }
 trap pack EXIT
