@@ -6,7 +6,7 @@ unfinished cells are not among the files, so an unfinished cell starts again.
 
 import shutil
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +47,13 @@ def restore(store: Store) -> bool:
 def _fill(store: Store, draft: Store) -> None:
     configurations = _configurations(store.cells_file)
     for cell_id, config in configurations.items():
+        draft.cell(cell_id).path.mkdir(parents=True)
         write_json(draft.cell(cell_id).path / "cell.json", config)
     finished = _attempts(store.root / "runs.csv", draft, configurations)
     of_cell = defaultdict(list)
     for row in trial_rows(store.root / "trials.csv"):
-        of_cell[row["cell_id"]].append(row)
+        if _name(row, "control_kind") == _name(configurations.get(row["cell_id"], row), "control"):
+            of_cell[row["cell_id"]].append(row)  # under other names too, where an arm is the same at another match
     frames = {
         name: read_parquet(store.root / name, columns)
         for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS))
@@ -63,6 +65,10 @@ def _fill(store: Store, draft: Store) -> None:
         folder, attempt = draft.cell(cell_id), finished[cell_id]
         _results(store, folder, attempt, rows, grouped)
         write_json(folder.path / "result.json", {"attempt": attempt, "rows": rows})
+
+
+def _name(of: Mapping[str, Any], control: str) -> tuple[Any, ...]:
+    return of["arm"], of.get(control), of["match"]
 
 
 def _results(store: Store, folder: CellFolder, attempt: int, rows: list[dict[str, Any]], grouped: Any) -> None:
@@ -94,6 +100,7 @@ def _attempts(path: Path, draft: Store, known: Container[str]) -> dict[str, int]
         if row["cell_id"] not in known:
             raise InputError(f"{path}: cell_id={row['cell_id']!r} is not allowed: one of cells.json")
         attempt = draft.cell(row["cell_id"]).attempts / str(row["attempt"])
+        attempt.mkdir(parents=True)
         times = {"start_time": row["started_utc"], "stop_time": row["stopped_utc"] or None}
         host = {"hostname": row["host"]} if row["host"] else {}
         write_json(attempt / "run.json", {"status": row["status"], **times, "host": host})

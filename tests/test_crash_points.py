@@ -54,7 +54,7 @@ def work(text):
                 raise InputError(str(error)) from None
             write_json(attempt / "rows.json", [text])
             claim.check()
-            write_json(cell.path / "result.json", {"attempt": claim.number, "rows": [text]})
+            write_json(cell.path / "result.json", {"attempt": claim.number, "rows": [{"said": text}]})
             cell.clear()
     with store.one_at_a_time():
         write_atomic(root / "trials.csv", text.encode() * 1000)
@@ -84,7 +84,7 @@ while True:
         assert not list(root.rglob(".*")), (point, list(root.rglob(".*")))
     work("new")
     cell = Store(root).cell(decided.asked[0])
-    assert cell.result()["rows"] == ["new"]
+    assert cell.result()["rows"] == [{"said": "new"}]
     assert (root / "trials.csv").read_bytes() == b"new" * 1000
     left_over = [path for path in (root / "cells").rglob(".*") if not path.name.startswith(".cell.json.")]
     assert not left_over or cell.result()["attempt"] == 1, left_over  # the next attempt removes it, if there is one

@@ -74,7 +74,7 @@ def test_no_number_is_typed_in_the_text() -> None:
 
 def test_every_table_and_figure_of_the_text_is_generated(drawn: Path) -> None:
     body = TEXT.split(r"\begin{document}")[1]
-    assert len(re.findall(r"\\(?:input|drawing)\{([^}]*)\}", body)) == 4
+    assert len(re.findall(r"\\(?:input|drawing)\{([^}]*)\}", body)) == 5
     text = body + (drawn / "generated/studies.tex").read_text()
     for name in re.findall(r"\\(?:input|drawing)\{([^}]*)\}", text):
         path = drawn / name.replace(r"\study", "hybrid-digits-quick")

@@ -14,6 +14,7 @@ from dsresearch.report import Analysis, main, page_texts, read_study
 from dsresearch.report.tables import injected
 
 ROOT = Path(__file__).parents[1]
+WORKING = ("cells", "claims", "logs", "programs", "sources")  # where a study goes on, and not committed
 STUDIES = sorted(path.parent for path in ROOT.glob("results/*/trials.csv"))
 
 
@@ -32,7 +33,11 @@ def test_tables_figure_data_and_verdict_are_drawn_from_the_rows(study: Path, tmp
 def test_the_manifest_is_of_the_committed_files(study: Path) -> None:
     manifest = json.loads((study / "manifest.json").read_text(encoding="utf-8"))
     found = {path.relative_to(study).as_posix(): path.read_bytes() for path in study.rglob("*") if path.is_file()}
-    kept = {name: data for name, data in found.items() if name.split("/")[0] not in ("cells", "claims", "logs", "programs", "sources")}
+    kept = {
+        name: data
+        for name, data in found.items()
+        if name.split("/")[0] not in ("cells", "claims", "logs", "programs", "sources")
+    }
     assert set(manifest) == set(kept) - {"manifest.json"}
     assert all(hashlib.sha256(kept[name]).hexdigest() == entry["sha256"] for name, entry in manifest.items())
 

@@ -294,7 +294,7 @@ def _training(folder: Path) -> bool:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("run", "hybird"), "study='hybird' is not known, allowed: hybrid; did you mean 'hybrid'?"),
+        (("run", "hybird"), "study='hybird' is not known, allowed: hybrid, "),
         (("run", "hybrid", "--profile", "ful"), "did you mean 'full'?"),
         (("run", "hybrid", "--data", "cifar"), "data='cifar' is not there, allowed: digits, cifar10"),
         (("run", "hybrid", "--setup", "resnetx"), "did you mean 'resnext'?"),

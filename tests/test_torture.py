@@ -22,7 +22,7 @@ def test_a_study_killed_in_every_phase_ends_with_the_same_files(tmp_path: Path) 
     straight, folder = torment.straight(), tmp_path / "killed" / "study"
     torment.through(folder, [phase for phase in PHASES if phase != "report"])
     assert len(torment.kills) >= 4
-    assert {kill["hit"] for kill in torment.kills} >= {"compile", "epoch"}
+    assert len({kill["hit"] for kill in torment.kills}) >= 3  # which ones, is for the machine's load to say
     assert differing(folder, straight) == []
     assert (folder / "trials.csv").exists()
     (folder / "trials.csv").write_text("another")
@@ -51,7 +51,7 @@ COMMITTED = Path(__file__).parents[1] / "results" / "measurements" / "determinis
 
 @pytest.mark.skipif(not COMMITTED.exists(), reason="not measured on this commit yet")
 def test_the_committed_table_of_determinism_has_the_names_that_the_report_knows() -> None:
-    found = list(csv.DictReader(COMMITTED.open(newline="")))
+    found = list(csv.DictReader(COMMITTED.read_text(encoding="utf-8").splitlines()))
     assert {row["invariance"] for row in found} == set(PROMISES) - {"exact formulation, float64"}
     assert {row["passed"] for row in found} == {"true"}
     assert tuple(found[0]) == determinism.HEAD
@@ -60,5 +60,5 @@ def test_the_committed_table_of_determinism_has_the_names_that_the_report_knows(
 @pytest.mark.slow
 def test_everything_that_is_promised_to_the_bit_holds_here(tmp_path: Path) -> None:
     assert determinism.main(["--to", str(tmp_path / "determinism.csv")]) == 0
-    rows = list(csv.DictReader((tmp_path / "determinism.csv").open(newline="")))
+    rows = list(csv.DictReader((tmp_path / "determinism.csv").read_text(encoding="utf-8").splitlines()))
     assert len({row["sha256"] for row in rows[:-1]}) == 1  # but for the trials in one program, another execution mode
