@@ -59,7 +59,7 @@ def test_print_config_knows_named_configs(file: Path) -> None:
     [
         (("with", "setpu=resnext"), "setpu"),
         (("with", "design.widht=2"), "design.widht is not a key"),
-        (("with", "setup=separabel"), "did you mean"),
+        (("with", "setup=separabel"), "setup='separabel' is not known, allowed: "),
         (("with", "trials=0"), "trials=0 is not allowed"),
         (("with", "recipe.rate=1e-3x"), "1e-3x"),
         (("with", "nonsense"), "nonsense"),

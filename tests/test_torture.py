@@ -19,8 +19,10 @@ SMALL = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trial
 
 def test_a_study_killed_in_every_phase_ends_with_the_same_files(tmp_path: Path) -> None:
     torment = Torment(SMALL, tmp_path, random.Random(0), tmp_path, reported=False)
-    straight, folder = torment.straight(), tmp_path / "killed" / "study"
-    torment.through(folder, [phase for phase in PHASES if phase != "report"])
+    folder = tmp_path / "killed" / "study"
+    with torment.line:
+        straight = torment.straight()
+        torment.through(folder, [phase for phase in PHASES if phase != "report"])
     assert len(torment.kills) >= 4
     assert len({kill["hit"] for kill in torment.kills}) >= 3  # which ones, is for the machine's load to say
     assert differing(folder, straight) == []
