@@ -39,12 +39,12 @@ from dsresearch.studies import (
     profile_settings,
 )
 
-MOST_CELLS = 100_000  # of a grid
+MOST_POINTS = 100_000  # of a grid
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
 Base = Mapping[str, Mapping[str, Any]]  # fields of every arm's design: of the stack's, of published networks', of one's
 
-MOST_CELLS = 200  # to train without being asked
+UNASKED_CELLS = 200  # to train without being asked
 MATCHED_WITHIN = 2.0  # a factor: a group count leaves few widths to choose from, but beyond that nothing is matched
 
 
@@ -106,10 +106,10 @@ def plan(request: Request, pictures: Pictures) -> Plan:
 
 def refuse_large(plan: Plan, missing: int) -> None:
     """Raise InputError where more cells are to be trained than anybody asks for by mistake."""
-    if missing > MOST_CELLS:
+    if missing > UNASKED_CELLS:
         raise InputError(
-            f"this is {missing:,} cells to train ({len(plan.once):,} in all), allowed: up to {MOST_CELLS}, more with "
-            "--yes; --dry-run prints them"
+            f"this is {missing:,} cells to train ({len(plan.once):,} in all), allowed: up to {UNASKED_CELLS}, more "
+            "with --yes; --dry-run prints them"
         )
 
 
@@ -156,8 +156,8 @@ def _grid(request: Request, draft: Plan, base: Base) -> Iterable[Cell]:
     keys = [key for key in request.choices if not key.startswith("protocol.")]
     names = request.setups or _readers(request.study, keys)
     points = len(names) * math.prod(len(request.choices[key]) for key in keys)
-    if points > MOST_CELLS:
-        raise InputError(f"a grid of {points} points is not allowed: at most {MOST_CELLS}")
+    if points > MOST_POINTS:
+        raise InputError(f"a grid of {points} points is not allowed: at most {MOST_POINTS}")
     for name in names:
         of = _point(STUDIES[request.study], name)
         for values in itertools.product(*(request.choices[key] for key in keys)):

@@ -11,7 +11,7 @@ import pytest
 from dsresearch import data
 from dsresearch.data import Pictures
 from dsresearch.design import InputError, replace
-from dsresearch.plan import Request, plan
+from dsresearch.plan import Request, plan, refuse_large
 from dsresearch.store import Store
 from dsresearch.studies import PROFILES, STUDIES, Plan
 
@@ -204,3 +204,13 @@ def test_a_match_that_no_width_reaches_is_refused() -> None:
     """A width from 1 to 4 in steps of resnext's bottleneck cannot hold as little as a separable network of width 1."""
     with pytest.raises(InputError, match=r"match='params' .* misses the baseline's .* allowed: a factor of 2"):
         planned(study="residual", match="params", choices={"design.width": [1], "design.kernel": [15]})
+
+
+def test_a_large_grid_is_planned_and_trained_only_when_it_was_meant() -> None:
+    many = planned(profile="smoke", choices={"design.width": list(range(8, 2056, 8)), "design.residual": [True, False]})
+    assert len(many.asked) == 8 * 512  # the arms of the study read both keys
+    with pytest.raises(InputError, match=r"this is 201 cells to train .*allowed: up to 200, more with --yes"):
+        refuse_large(many, 201)
+    refuse_large(many, 200)
+    with pytest.raises(InputError, match="points is not allowed: at most 100000"):
+        planned(choices={"design.width": list(range(1, 4097)), "design.depth": list(range(1, 65))})
