@@ -126,6 +126,7 @@ def _is_end(contrast: Contrast) -> bool:
 
 def _pairs(study: Study) -> Iterator[Contrast]:
     where = {cell: point for cell, point in points(study).items() if cell.match == "width"}
+    of = {cell: errors(study, cell) for cell in where}
     for factor in FACTORS:
         alike = defaultdict(list)
         for cell, point in where.items():
@@ -134,7 +135,7 @@ def _pairs(study: Study) -> Iterator[Contrast]:
             ordered = sorted(cells, key=lambda cell: _rank(getattr(where[cell], factor)))
             for less, more in itertools.combinations(ordered, 2):
                 values = (_said(factor, where[more]), _said(factor, where[less]))
-                yield Contrast(factor, at, values, (more, less), difference(study, more, less))
+                yield Contrast(factor, at, values, (more, less), less_than(of[more], of[less]))
 
 
 def _rank(value: Any) -> int:
@@ -162,8 +163,13 @@ def errors(study: Study, cell: Cell) -> pd.Series:
 
 def difference(study: Study, one: Cell, two: Cell) -> pd.Series:
     """Error of one arm less that of another in the trials that both have, percentage points."""
-    both = pd.concat([errors(study, one), errors(study, two)], axis=1, join="inner")
-    return both.iloc[:, 0] - both.iloc[:, 1]
+    return less_than(errors(study, one), errors(study, two))
+
+
+def less_than(one: pd.Series, two: pd.Series) -> pd.Series:
+    """The first less the second in the trials that both have."""
+    trials = one.index.intersection(two.index)
+    return one[trials] - two[trials]
 
 
 def compared(study: Study, d: pd.Series) -> Comparison | None:

@@ -119,8 +119,9 @@ def _adjusted(found: Mapping[Any, Comparison | None]) -> dict[Any, float]:
 
 def factors(analysis: Analysis) -> Table | None:
     """T12: what a change of one factor does, with its interval, and how that differs from the separable end."""
-    study, found = analysis.study, contrasts(analysis.study)
-    if not found or analysis.readings():
+    study = analysis.study
+    found = [] if analysis.readings() else contrasts(study)  # a study with a hypothesis is not about single factors
+    if not found:
         return None
     statistics = {at: compared(study, contrast.d) for at, contrast in enumerate(found)}
     adjusted: dict[int, float] = {}
