@@ -40,6 +40,8 @@ def read_grid(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
     except ValueError as error:
         raise InputError(f"--grid={path} is not TOML: {error}") from None
     setups = _as_list(content.pop("setup", []))
+    if not all(isinstance(name, str) for name in setups):
+        raise InputError(f"--grid={path} is not allowed: setup={setups!r}, names in quotes")
     if not all(isinstance(part, Mapping) for part in content.values()):
         raise InputError(f"--grid={path} is not allowed: `setup` and the tables design, recipe and protocol")
     choices = {f"{part}.{key}": _as_list(values) for part, keys in content.items() for key, values in keys.items()}

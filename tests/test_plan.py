@@ -12,6 +12,7 @@ from dsresearch import data
 from dsresearch.data import Pictures
 from dsresearch.design import InputError, replace
 from dsresearch.plan import Request, plan, refuse_large
+from dsresearch.settings import read_grid
 from dsresearch.store import Store
 from dsresearch.studies import PROFILES, STUDIES, Plan
 
@@ -214,3 +215,10 @@ def test_a_large_grid_is_planned_and_trained_only_when_it_was_meant() -> None:
     refuse_large(many, 200)
     with pytest.raises(InputError, match="points is not allowed: at most 100000"):
         planned(choices={"design.width": list(range(1, 4097)), "design.depth": list(range(1, 65))})
+
+
+@pytest.mark.parametrize("setups", ["false", "{}", "[1]"])
+def test_a_grid_files_setups_are_names(setups: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(f"setup = {setups}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="names in quotes"):
+        read_grid(tmp_path / "grid.toml")
