@@ -122,7 +122,7 @@ class Result:
         """Read what `save` wrote. Raises OSError where it is missing and ValueError where it is damaged."""
         try:
             return cls._read(io.BytesIO(path.read_bytes()))
-        except (zipfile.BadZipFile, KeyError, EOFError) as error:
+        except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError) as error:
             raise ValueError(f"{path} is damaged: {error}") from error
 
     @classmethod

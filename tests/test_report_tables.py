@@ -262,7 +262,7 @@ def test_a_grid_without_a_hybrid_has_all_its_tables(tmp_path: Path) -> None:
 def test_an_attempt_that_trained_nothing_has_no_speed(tmp_path: Path) -> None:
     """Killed after its last epoch, a cell is only recorded by its next attempt; older ones said 0 images a second."""
     study = write_study(tmp_path)
-    lines = list(csv.DictReader((study / "runs.csv").open(newline="")))
+    lines = list(csv.DictReader((study / "runs.csv").read_text(encoding="utf-8").splitlines()))
     with (study / "runs.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
         writer.writeheader()

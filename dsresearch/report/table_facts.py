@@ -47,6 +47,11 @@ def exactness(analysis: Analysis) -> Table:
     return Table("exactness", title, caption, EXACTNESS, rows)
 
 
+def _word(value: Any, yes: str, no: str) -> str:
+    """One of two words for a flag; whatever else a file may hold is unknown."""
+    return yes if value is True else no if value is False else "unknown"
+
+
 def _exact_row(study: Study, pair: Any) -> dict[str, Any]:
     found, mapped = str(pair.get("class", "")), pair.get("class") in ("exact", "reparam")
     steps: int | str = "no map" if not mapped else "not run"
@@ -60,8 +65,8 @@ def _exact_row(study: Study, pair: Any) -> dict[str, Any]:
         "class": found or "unknown",
         "transported": "yes" if mapped else "no map",
         "steps_until_divergence": steps,
-        "params_equal": {True: "yes", False: "no"}.get(pair.get("params_equal"), "unknown"),
-        "verdict": {True: "holds", False: "FAILS"}.get(pair.get("passed"), "unknown"),
+        "params_equal": _word(pair.get("params_equal"), "yes", "no"),
+        "verdict": _word(pair.get("passed"), "holds", "FAILS"),
         "how": ", ".join(filter(None, (one_line(pair.get(key) or "") for key in ("method", "detail")))) or "not told",
     }  # fmt: skip
     for key in ("max_rel_out_f64", "max_rel_grad_f64", "max_rel_out_f32"):
