@@ -1,6 +1,7 @@
 """What every test stands on: strict JAX, a home of its own, and the development pictures where there are some."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,3 +47,11 @@ def pictures() -> Path:
     if not archive.is_file():
         pytest.skip(f"no development pictures at {archive} (DSRESEARCH_PICTURES names their folder)")
     return archive
+
+
+@pytest.fixture(autouse=True, scope="module")
+def own_chances() -> Iterator[None]:
+    """Simulated chances are kept within a process; a file that simulates fewer studies keeps them to itself."""
+    yield
+    if "dsresearch.report.planning" in sys.modules:
+        sys.modules["dsresearch.report.planning"].chances_table.cache_clear()
