@@ -11,18 +11,23 @@ No jax here before `join`, because a rank's threads are set before jax is import
 import contextlib
 import json
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from dsresearch import runtime
 from dsresearch.design import Protocol
 
 START_SECONDS = 120  # for all ranks to import their libraries and find each other
+
+_WAITS_FOR_SOCKETS = ("232", "281") if platform.machine() == "x86_64" else ("22",)  # Linux: epoll_wait, epoll_pwait
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,18 @@ def company(module: str, count: int, threads: int, devices: int = 1) -> Iterator
         yield Company()
         return
     address = f"127.0.0.1:{_free_port()}"
-    others = [_start(module, rank, count, address) for rank in range(1, count)]
+    before, *cores = _cores(count, threads)
+    others = []
     try:
+        for rank in range(1, count):
+            _keep_to(cores[rank])  # a child inherits it
+            others.append(_start(module, rank, count, address))
+        _keep_to(cores[0])
         join(0, count, address)
         yield Company(others)
     finally:
         _end(others)
+        _keep_to(before)
 
 
 def follow(rank: int, count: int, address: str) -> None:
@@ -81,13 +92,65 @@ def join(rank: int, count: int, address: str) -> None:
     jax.distributed.initialize(
         address, count, rank, coordinator_bind_address=address, initialization_timeout=START_SECONDS
     )
+    before = _threads()
     jax.devices()  # all ranks meet here, whatever each does first
+    _let_messages_wait(_threads() - before)
 
 
 def processes(protocol: Protocol) -> int:
     """Processes of a cell: as many as its devices where they share batches and there is no accelerator."""
     shared = protocol.devices > 1 and protocol.trial_batch == 1
     return protocol.devices if shared and _backend() == "cpu" else 1
+
+
+def _cores(count: int, threads: int) -> list[set[int]]:
+    """The cores that this process may use, then those of each rank: its own where the ranks take them all.
+
+    Otherwise every rank may use any, because other processes will want the same.
+    """
+    if sys.platform != "linux":
+        return [set()] * (count + 1)
+    every = sorted(os.sched_getaffinity(0))
+    each, rest = divmod(len(every), count)
+    if threads != len(every) or rest:
+        return [set(every)] * (count + 1)
+    return [set(every), *(set(every[rank * each : (rank + 1) * each]) for rank in range(count))]
+
+
+def _keep_to(cores: set[int]) -> None:
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, cores)
+
+
+def _threads() -> set[int]:
+    """The threads of this process, where the system tells."""
+    return {int(entry.name) for entry in Path("/proc/self/task").glob("[0-9]*")}
+
+
+def _let_messages_wait(threads: set[int]) -> None:
+    """Have the computation come before gloo's thread, which is that of `threads` that waits for sockets.
+
+    While a message is there that its rank is not ready for, gloo asks for it again and again, and takes the core from
+    the computation that everyone waits for: two ranks then train slower than one (benchmarks/README.md). In the idle
+    class it has the core whenever the computation waits for a sum.
+    """
+    for thread in threads:
+        if _system_call(thread) in _WAITS_FOR_SOCKETS:
+            with contextlib.suppress(OSError):  # not allowed here: slower, and as right
+                os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+
+
+def _system_call(thread: int) -> str:
+    """The number of the call that a thread of this process sleeps in; "" where that is not told."""
+    for _ in range(20):
+        try:
+            number = Path(f"/proc/self/task/{thread}/syscall").read_text().split()[0]
+        except OSError:
+            return ""
+        if number != "running":
+            return number
+        time.sleep(0.001)
+    return ""
 
 
 def _start(module: str, rank: int, count: int, address: str) -> "subprocess.Popen[bytes]":
