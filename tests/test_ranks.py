@@ -1,6 +1,7 @@
 """A cell whose batches two processes share: one `jax.distributed` job here, recorded by its first process."""
 
 import csv
+import json
 import os
 import signal
 import subprocess
@@ -90,3 +91,33 @@ def test_a_lost_process_fails_its_cell_and_leaves_none_behind(undisturbed: Path,
     assert not Path(f"/proc/{first}").exists()
     assert subprocess.run(command(folder, SHARED), capture_output=True).returncode == 0
     assert (folder / "trials.csv").read_bytes() == (undisturbed / "trials.csv").read_bytes()
+
+
+COMPANY = """
+import json, os, pathlib
+from dsresearch import ranks
+cores = len(os.sched_getaffinity(0))
+with ranks.company("dsresearch.bench.share", 2, cores) as company:
+    (other,) = company.others
+    found = {}
+    for name, pid in (("mine", os.getpid()), ("others", other.pid)):
+        threads = [int(entry.name) for entry in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+        idle = [thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_IDLE]
+        found[name] = [sorted(os.sched_getaffinity(pid)), len(idle), pid in idle]
+print(json.dumps([cores, found, len(os.sched_getaffinity(0))]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="cores and scheduling classes are Linux's")
+def test_ranks_have_their_own_cores_and_messages_wait_for_the_computation() -> None:
+    said = subprocess.run([sys.executable, "-c", COMPANY], capture_output=True, text=True, timeout=300)
+    assert said.returncode == 0, said.stderr
+    cores, found, after = json.loads(said.stdout.splitlines()[-1])
+    assert after == cores  # given back at the end
+    for _, idle, computes in found.values():
+        assert idle == 1  # gloo's thread
+        assert not computes
+    mine, others = found["mine"][0], found["others"][0]
+    if cores % 2 == 0:
+        assert not set(mine) & set(others)
+        assert len(mine) == len(others) == cores // 2
