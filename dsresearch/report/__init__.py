@@ -20,6 +20,7 @@ from dsresearch.report.evidence import Analysis, plain
 from dsresearch.report.figures import figure_files, figures
 from dsresearch.report.findings import interior
 from dsresearch.report.page import page
+from dsresearch.report.prospects import prospects
 from dsresearch.report.study import read_study
 from dsresearch.report.style import Picture
 from dsresearch.report.table4 import table4
@@ -85,9 +86,9 @@ def main(
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
     between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
-    the figure, between those of `interior` what the continuum's interior shows. A report in the study's own folder ends
-    with its manifest.json. Returns 1 where a verdict is INVALID, else 0. Raises InputError for a folder or file that is
-    not what it should be; nothing is written then.
+    the figure, between those of `interior` what the continuum's interior shows, between those of `prospects` what would
+    change our mind. A report in the study's own folder ends with its manifest.json. Returns 1 where a verdict is
+    INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
@@ -140,7 +141,8 @@ def page_texts(analysis: Analysis, target: Path, into: Path, first: Table | None
     alt = re.sub(r"([\[\]<\\])", r"\\\1", one_line(f"{forest.title}. {forest.alt}"))  # names are the user's
     shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
     drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
-    return {table.name: shown_table, forest.name: drawn}
+    changing = "\n".join(f"- {line}" for line in prospects(analysis))
+    return {table.name: shown_table, forest.name: drawn, **({"prospects": changing} if changing else {})}
 
 
 def verdict_text(analysis: Analysis) -> str:

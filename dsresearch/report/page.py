@@ -9,6 +9,7 @@ from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.findings import interior
 from dsresearch.report.html import picture_html, table_html, words
+from dsresearch.report.prospects import prospects
 from dsresearch.report.style import Picture
 from dsresearch.report.table_verdict import chances_line, grouped
 from dsresearch.report.tables import Table, shortened
@@ -150,6 +151,8 @@ def _answer(analysis: Analysis) -> str:
     if analysis.readings():
         parts.append(f"<h3>What a study of this size could have said</h3>\n<p>{words(chances_line(analysis))}</p>\n")
         parts.append(_gates(analysis))
+    told = "".join(f"<li>{words(line)}</li>" for line in prospects(analysis))
+    parts.append(f"<h3>What would change our mind</h3>\n<ul>{told}</ul>\n" if told else "")
     notes = [*analysis.study.missing, *analysis.notes]
     if notes:
         listed = "".join(f"<li>{words(note)}</li>" for note in notes)
