@@ -61,7 +61,7 @@ def continuum(analysis: Analysis) -> Picture | None:
         left.set_ylabel("test error, %")
         _draw_cost(right, analysis, plain)
         for axes in (left, middle, right):
-            axes.legend(loc="best", fontsize=5.5)
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=5.5, columnspacing=1.2)
         of = drawn[drawn["series"] == plain.name]
         alt = "At equal width: " + ", ".join(
             f"G = {row.groups} {row.error_pct:.2f} %" for row in of.itertuples(index=False)
