@@ -87,7 +87,14 @@ RESIDUAL = Study(
         ),
         Arm("regular"),
         Arm("regular_residual", "regular", design={"residual": True}),
+        # separable layers train deep without residual connections (Ghosh 2017b): two networks of his kind
+        Arm("vgg16_separable", "vgg16_cifar", design={"separable": True}),
+        Arm("quicknet"),
     ),
+    settings={
+        **{profile: {"network": {"width": 1 / 8}} for profile in ("smoke", "quick")},
+        **{profile: {"network": {"width": 1 / 4}} for profile in ("cpu", "full")},
+    },
 )
 
 # --- activation: Figure 10 of the Xception paper ---------------------------------------------------------------------
