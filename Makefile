@@ -13,7 +13,7 @@ PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce test test-all test-peers test-parity torture check paper lock clean
+.PHONY: help reproduce rebuild test test-all test-peers test-parity torture check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ help:
 reproduce: $(READY)  ## the Figure 4 study on the embedded digits: trains what is missing in OUT, then its tables
 	$(BIN)/dsresearch run hybrid --profile quick --data digits --out $(OUT)
 	$(BIN)/dsresearch report $(OUT) --beside results/hybrid-digits-quick
+
+rebuild: $(READY)  ## every table, figure and number anew from the committed rows; says what differs from the committed ones
+	for rows in results/*/trials.csv; do $(BIN)/dsresearch report $$(dirname $$rows) >/dev/null; [ $$? -lt 2 ] || exit 1; done
+	sed -n 's/^<!-- [a-z0-9_]*: dsresearch \(.*\) -->$$/\1/p' README.md | sort -u | \
+	while read -r words; do $(BIN)/dsresearch $$words >/dev/null; [ $$? -lt 2 ] || exit 1; done
+	$(BIN)/dsresearch cost --tables docs
+	$(BIN)/python benchmarks/scale_page.py
+	$(BIN)/dsresearch paper
+	git diff --stat --exit-code -- README.md docs paper results
 
 test: $(READY)  ## the test suite without the slow tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
