@@ -1,7 +1,8 @@
 """F11 error, interaction and cost along the continuum; F12 curves with and without a factor, and what it changes."""
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,11 @@ from dsresearch.report.style import INK, PAGE, SOFT, Picture, label, picture, so
 from dsresearch.statistics import t_interval
 
 _LINES = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"), ("#cc78bc", "D"), ("#ca9161", "v"), ("#56b4e9", "P"))
+
+
+def _colours() -> Iterator[str]:
+    return itertools.cycle(colour for colour, _ in _LINES)
+
 
 # --- F11 --------------------------------------------------------------------------------------------------------------
 
@@ -134,23 +140,28 @@ def factor(analysis: Analysis) -> Picture | None:
     title = f"What the {name} changes"
     caption = (
         "Test error against epochs, median over trials with the band from the 10th to the 90th percentile; a panel "
-        "for everything else being equal. Last panel: change of the error after the last epoch, paired by trial, with "
-        "its 95 % t interval; left of 0 is better."
+        "for everything else being equal. Below: change of the error after the last epoch, paired by trial, with its "
+        "95 % t interval; left of 0 is better."
     )
     groups: dict[str, list[Contrast]] = {}
     for one in found:
         groups.setdefault(one.at.words, []).append(one)
     curves = profile_rows(analysis, epochs)
     curves = curves[curves["quantity"] == "test_error_pct"]
-    shown = dict(list(groups.items())[:_MOST])
+    shown = {words: _values(analysis, members) for words, members in list(groups.items())[:_MOST]}
+    colours = dict(zip(dict.fromkeys(value for cells in shown.values() for value in cells), _colours(), strict=False))
     with style():
-        figure = Figure(figsize=(PAGE, 2.5), layout="constrained")
-        panels = figure.subplots(1, len(shown) + 1)
-        for axes, (words, members) in zip(panels, shown.items(), strict=False):
-            _draw_curves(axes, curves, _values(analysis, members, name))
-            axes.set_title(label(words), fontsize=5.5)
+        rows = 0.13 * len(found) + 0.5  # inches of the changes, below the curves
+        figure = Figure(figsize=(PAGE, 2.6 + rows), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(2.6, rows))
+        panels = np.ravel(above.subplots(1, len(shown), sharey=True))
+        for axes, (words, cells) in zip(panels, shown.items(), strict=True):
+            _draw_curves(axes, curves, cells, colours)
+            axes.set_title(label(words), fontsize=6)
         panels[0].set_ylabel("test error, %")
-        changes = _draw_changes(panels[-1], analysis, found)
+        handles = {name: line for axes in panels for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
+        above.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+        changes = _draw_changes(below.subplots(), analysis, found)
         said = ", ".join(f"{row.at} {row.change} {row.mean_pp:+.2f} pp" for row in changes.itertuples(index=False))
         return picture(
             "f12_factor", figure, changes, title=title, caption=caption, alt=f"Change of the error: {said}.",
@@ -158,16 +169,16 @@ def factor(analysis: Analysis) -> Picture | None:
         )  # fmt: skip
 
 
-def _values(analysis: Analysis, members: Sequence[Contrast], name: str) -> dict[str, Cell]:
+def _values(analysis: Analysis, members: Sequence[Contrast]) -> dict[str, Cell]:
     """The arms of a panel by their value of the factor, the plain one first."""
     cells = {value: cell for one in members for value, cell in zip(one.values, one.arms, strict=True)}
     order = list(points(analysis.study))
     return dict(sorted(cells.items(), key=lambda pair: order.index(pair[1])))
 
 
-def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell]) -> None:
-    for at, (value, cell) in enumerate(cells.items()):
-        of, colour = curves[curves["name"] == cell.name], _LINES[at % len(_LINES)][0]
+def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell], colours: Mapping[str, str]) -> None:
+    for value, cell in cells.items():
+        of, colour = curves[curves["name"] == cell.name], colours[value]
         axes.plot(of["epoch"], of["median"], color=colour, lw=1.0, label=label(value))
         axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.18, linewidth=0)
     axes.set_yscale("log")
@@ -176,7 +187,6 @@ def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell]) -> No
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
     axes.set_xlabel("epoch")
-    axes.legend(fontsize=5.5)
 
 
 def _draw_changes(axes: Axes, analysis: Analysis, found: Sequence[Contrast]) -> pd.DataFrame:
@@ -191,7 +201,7 @@ def _draw_changes(axes: Axes, analysis: Analysis, found: Sequence[Contrast]) -> 
     bars = np.array([drawn["mean_pp"] - drawn["lo"], drawn["hi"] - drawn["mean_pp"]])
     axes.errorbar(drawn["mean_pp"], places, xerr=bars, color=INK, fmt="o", ms=3, lw=0.9)
     names = [label(f"{row.change}: {row.at}") for row in drawn.itertuples(index=False)]
-    axes.set_yticks(places, names, fontsize=4.8)
+    axes.set_yticks(places, names, fontsize=5.5)
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.axvline(0, color=SOFT, lw=0.7)
     axes.grid(axis="y", visible=False)
