@@ -78,6 +78,9 @@ def module(design: Design, c_in: int, c_out: int, size: tuple[int, int], stride:
                 return conv(1, c_in, c_out, before) + between(c_out) + spatial
             spatial = conv(k, c_in, c_in, after, groups=design.segments(c_in))
             return spatial + between(c_in) + conv(1, c_in, c_out, after)
+        case "super_separable":
+            mixing = conv(1, c_in, c_out, after, groups=design.segments(c_in))
+            return conv(k, c_in, c_in, after, groups=c_in) + between(c_in) + mixing
         case "bsconv_u" | "bsconv_s":
             rank = bsconv_s_rank(c_in)
             factored = conv(1, c_in, rank, before) + conv(1, rank, c_out, before)

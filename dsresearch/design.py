@@ -70,6 +70,7 @@ FORMULATIONS: Mapping[str, frozenset[str]] = {
     "resnext": _BETWEEN | {"groups"},  # cardinality = groups, bottleneck of half the output width
     "hybrid_learned": _BETWEEN,  # ResNeXt at cardinality = channels with a learned reduce: PW-DW-PW
     "grouped": _BETWEEN | {"groups", "order"},  # the continuum: spatial convolution in groups, and a 1x1
+    "super_separable": _BETWEEN | {"groups"},  # a separable one on each of G channel groups (Kaiser et al. 2018)
     "bsconv_u": _BETWEEN,  # blueprint separable: pointwise, then depthwise (Haase and Amthor 2020)
     "bsconv_s": _BETWEEN,  # the same with the pointwise one factored through a quarter of the channels
     "regular": frozenset(),  # one k x k convolution, the other end of the spectrum
@@ -158,7 +159,7 @@ class Design:
             return []
         if self.formulation == "resnext":
             return [("bottleneck", c_out // 2)]
-        if self.formulation == "grouped" and self.order == "spatial_first":
+        if self.formulation == "super_separable" or (self.formulation, self.order) == ("grouped", "spatial_first"):
             return [("input", c_in)]
         return [("output", c_out)]
 
@@ -206,6 +207,7 @@ SETUPS: Mapping[str, Mapping[str, Any]] = {
     "inception_extreme": {"formulation": "inception_extreme", **_S},
     "hybrid_residual": {"formulation": "hybrid", "residual": True},
     "hybrid_learned": {"formulation": "hybrid_learned"},
+    "super_separable": {"formulation": "super_separable", "groups": 2},
     "bsconv_u": {"formulation": "bsconv_u"},
     "bsconv_s": {"formulation": "bsconv_s"},
     "grouped": {"formulation": "grouped", "groups": 4},

@@ -250,6 +250,25 @@ class Grouped(Formulation):
         return operators.pointwise(self.between(z, train), pointwise)
 
 
+class SuperSeparable(Formulation):
+    """A separable convolution on each of G groups of channels (Kaiser et al. 2018, section 2.2).
+
+    G = 1 is the separable convolution. The groups of a stage never meet, but in the network's head.
+    """
+
+    groups: int = 1
+
+    @nn.compact
+    def __call__(self, x: Array, train: bool) -> Array:
+        channels, k, groups = x.shape[-1], self.kernel, self.groups
+        a_group = channels // groups
+        depthwise = self.weights("depthwise", (k, k, 1, channels), k * k)
+        pointwise = self.weights("pointwise", (groups, a_group, self.features // groups), a_group)
+        z = self.between(operators.spatial_conv(x, depthwise, groups=channels, stride=self.stride), train)
+        y = operators.path_conv(z.reshape(*z.shape[:3], groups, a_group), pointwise[:, None, None])
+        return y.reshape(*y.shape[:3], self.features)
+
+
 class Blueprint(Formulation):
     """BSConv (Haase and Amthor 2020): pointwise, then depthwise; `rank` > 0 factors the pointwise one (BSConv-S).
 
@@ -319,6 +338,8 @@ def formulation(design: Design, channels: int, features: int, stride: int = 1, n
         case "grouped":
             first = design.order == "pointwise_first"
             return Grouped(**shared, groups=design.segments(features if first else channels), pointwise_first=first)
+        case "super_separable":
+            return SuperSeparable(**shared, groups=design.segments(channels))
         case "bsconv_u":
             return Blueprint(**shared)
         case "bsconv_s":

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import linalg
 
 from dsresearch.design import Design, bsconv_s_rank
 
@@ -29,7 +30,8 @@ class Part(NamedTuple):
 
     Fused parts in the order in which they act: `reduce` and `before` matrices to [C, M], `spatial` [k, k, M / G, M'] as
     in `lax.conv_general_dilated` with G groups, `after` [M', N]. Layouts: `fused`, or by path as `paths`
-    [G, k, k, M / G, M' / G], `fan_out` [G, C, M / G], `join` [G, M' / G, N].
+    [G, k, k, M / G, M' / G], `fan_out` [G, C, M / G], `join` [G, M' / G, N]; `blocks` [B, M' / B, N / B] are the blocks
+    on the diagonal of an `after`, beside which it is zero.
     """
 
     fused: str
@@ -48,6 +50,7 @@ _PARTS: Mapping[str, tuple[Part, ...]] = {
     "resnext": (
         Part("before", "reduce", "fan_out"), Part("spatial", "transform", "paths"), Part("after", "expand", "join")
     ),
+    "super_separable": (Part("spatial", "depthwise"), Part("after", "pointwise", "blocks")),
     "bsconv_u": (Part("before", "mixing"), Part("spatial", "blueprint")),
     "bsconv_s": (Part("reduce", "reduce"), Part("before", "mixing"), Part("spatial", "blueprint")),
     "regular": (Part("spatial", "kernel"),),
@@ -74,6 +77,7 @@ class Family(NamedTuple):
         operations: names of the fused parts, in order; with none, the formulation's own name.
         groups: group count of the spatial convolution.
         inner: inner channels: M' behind the spatial convolution, or the rank of a factored 1x1.
+        blocks: of an `after` that is zero beside them.
         kernel: side of the spatial kernel.
         between: activation, BatchNorm or not, wherever two operations meet.
         identity: whether the module adds its input.
@@ -82,6 +86,7 @@ class Family(NamedTuple):
     operations: tuple[str, ...]
     groups: int
     inner: int
+    blocks: int
     kernel: int
     between: tuple[str, bool]
     identity: bool
@@ -91,15 +96,19 @@ def family(design: Design, c_in: int, c_out: int, stride: int = 1) -> Family:
     """The family of a design's module for c_in -> c_out channels."""
     groups, inner = _groups_and_inner(design, c_in, c_out)
     operations = tuple(part.fused for part in parts(design)) or (design.formulation,)
-    between = (design.activation, design.normalise)
-    return Family(operations, groups, inner, design.kernel, between, has_identity(design, c_in, c_out, stride))
+    blocks, between = _blocks(design, c_in), (design.activation, design.normalise)
+    return Family(operations, groups, inner, blocks, design.kernel, between, has_identity(design, c_in, c_out, stride))
+
+
+def _blocks(design: Design, c_in: int) -> int:
+    return design.segments(c_in) if design.formulation == "super_separable" else 1
 
 
 def _groups_and_inner(design: Design, c_in: int, c_out: int) -> tuple[int, int]:
     match design.formulation:
         case "separable" | "separable_strict" | "hybrid":
             return c_in, c_in * design.multiplier
-        case "hybrid_learned":
+        case "hybrid_learned" | "super_separable":
             return c_in, c_in
         case "resnext":
             return design.segments(c_out // 2), c_out // 2
@@ -139,11 +148,13 @@ def fuse(array: Floats, layout: str) -> Floats:
             return array.transpose(1, 0, 2).reshape(channels, paths * width)
         case "join":
             return array.reshape(-1, array.shape[2])
+        case "blocks":
+            return linalg.block_diag(*array)
     return array
 
 
 def split(array: Floats, layout: str, paths: int) -> Floats:
-    """The inverse of `fuse` for so many paths."""
+    """The inverse of `fuse` for so many paths, or blocks."""
     match layout:
         case "paths":
             k, _, inputs, outputs = array.shape
@@ -153,6 +164,9 @@ def split(array: Floats, layout: str, paths: int) -> Floats:
             return array.reshape(channels, paths, width // paths).transpose(1, 0, 2)
         case "join":
             return array.reshape(paths, -1, array.shape[1])
+        case "blocks":
+            rows = np.split(array, paths, axis=0)
+            return np.stack([np.split(row, paths, axis=1)[i] for i, row in enumerate(rows)])
     return array
 
 
@@ -160,8 +174,11 @@ def _fused(params: Tree, design: Design) -> dict[str, Floats]:
     return {part.fused: fuse(np.asarray(params[part.name]), part.layout) for part in parts(design)}
 
 
-def _split(fused: Mapping[str, Floats], design: Design, groups: int) -> dict[str, Floats]:
-    return {part.name: split(fused[part.fused], part.layout, groups) for part in parts(design)}
+def _split(fused: Mapping[str, Floats], design: Design, groups: int, blocks: int) -> dict[str, Floats]:
+    return {
+        part.name: split(fused[part.fused], part.layout, blocks if part.layout == "blocks" else groups)
+        for part in parts(design)
+    }
 
 
 def _copied(tree: Tree) -> dict[str, Any]:
@@ -215,7 +232,9 @@ def best_fit(kernel: Floats, design: Design, c_in: int, c_out: int) -> dict[str,
     value decomposition (Eckart and Young), and blocks do not meet, so that this is the global optimum.
     """
     groups, inner = _groups_and_inner(design, c_in, c_out)
-    k, rank = kernel.shape[0], inner // groups
+    k, rank, mixed = kernel.shape[0], inner // groups, _blocks(design, c_in)
+    # what no block connects stays zero: a channel reaches the outputs of its own block alone
+    kernel = kernel * np.kron(np.eye(mixed), np.ones((c_in // mixed, c_out // mixed)))
     match tuple(part.fused for part in parts(design)):
         case ("spatial",):
             fused = {"spatial": kernel}
@@ -230,7 +249,7 @@ def best_fit(kernel: Floats, design: Design, c_in: int, c_out: int) -> dict[str,
             fused = {"before": np.concatenate([left for left, _ in blocks], 1), "spatial": np.concatenate(filters, 3)}
         case _:
             return None
-    return _split(fused, design, groups)
+    return _split(fused, design, groups, mixed)
 
 
 def _factors(matrix: Floats, rank: int) -> tuple[Floats, Floats]:
@@ -273,7 +292,7 @@ def transport(
     if family(source, c_in, c_out, stride) == ours:
         known = {part.name for part in parts(source)}
         norms = _copied({name: value for name, value in params.items() if name not in known})
-        return {**_split(_fused(params, source), target, ours.groups), **norms}, _copied(stats)
+        return {**_split(_fused(params, source), target, ours.groups, ours.blocks), **norms}, _copied(stats)
     wanted = f"from {describe(source)} to {describe(target)} at {c_in} -> {c_out} channels, stride {stride}"
     if not (is_linear(source) and is_linear(target)):
         raise ValueError(f"no map {wanted}")

@@ -147,6 +147,19 @@ def bsconv(w: Loop, x: Floats, stride: int) -> Floats:
     return segments(w.between(conv(u, w["mixing"])), w["blueprint"], stride)
 
 
+def super_separable(w: Loop, x: Floats, stride: int) -> Floats:
+    """Each group by itself, channel by channel."""
+    out, width = [], x.shape[3] // len(w["pointwise"])
+    for group, mixing in enumerate(w["pointwise"]):
+        total: Any = 0
+        for j in range(width):
+            m = group * width + j
+            z = w.between(conv(x[..., [m]], w["depthwise"][..., [m]], stride), slice(m, m + 1))
+            total = total + z * mixing[j]
+        out.append(total)
+    return np.concatenate(out, axis=3)
+
+
 LOOPS: Mapping[str, Callable[[Loop, Floats, int], Floats]] = {
     "separable": separable,
     "separable_strict": separable_strict,
@@ -158,6 +171,7 @@ LOOPS: Mapping[str, Callable[[Loop, Floats, int], Floats]] = {
     "resnext": resnext,
     "hybrid_learned": resnext,
     "grouped": grouped,
+    "super_separable": super_separable,
     "bsconv_u": bsconv,
     "bsconv_s": bsconv,
     "regular": lambda w, x, stride: conv(x, w["kernel"], stride),
@@ -176,6 +190,7 @@ DESIGNS = {
     "grouped with s": setup("grouped", groups=2, **S),
     "grouped pointwise first": setup("grouped", groups=2, order="pointwise_first"),
     "grouped pointwise first with s": setup("grouped", groups=2, order="pointwise_first", **S),
+    "super_separable G=4 with s": setup("super_separable", groups=4, **S),
     "bsconv_s with s, 5x5": setup("bsconv_s", kernel=5, **S),
 }
 
@@ -287,7 +302,8 @@ def fused_fans(design: Design, c_in: int, c_out: int) -> dict[str, int]:
     return {
         "depthwise": taps, "filters": taps, "blueprint": taps,
         "transform": taps if design.formulation == "hybrid" else taps * group,
-        "pointwise": c_in, "mixing": bsconv_s_rank(c_in) if design.formulation == "bsconv_s" else c_in,
+        "pointwise": c_in // 2 if design.formulation == "super_separable" else c_in,
+        "mixing": bsconv_s_rank(c_in) if design.formulation == "bsconv_s" else c_in,
         "expand": c_out // 2 if design.formulation == "resnext" else c_in,
         "reduce": c_in, "direct": c_in, "pool": c_in, "single_reduce": c_in, "double_reduce": c_in,
         "single": taps * group, "double_first": taps * group, "double_last": taps * group,

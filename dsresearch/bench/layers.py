@@ -117,6 +117,9 @@ def module(design: Design, c_in: int, c_out: int) -> tuple[Layer, ...]:
         case "grouped":
             spatial = Conv("spatial", k, c_in, c_in, spatially(c_in), "hwio")
             return (spatial, *between(c_in), Conv("pointwise", 1, c_in, c_out))
+        case "super_separable":
+            spatial = Conv("depthwise", k, c_in, c_in, c_in, "hwio")
+            return (spatial, *between(c_in), Conv("pointwise", 1, c_in, c_out, spatially(c_in), "blocks"))
         case "bsconv_u":
             blueprint = Conv("blueprint", k, c_out, c_out, c_out, "hwio")
             return (Conv("mixing", 1, c_in, c_out), *between(c_out), blueprint)
@@ -191,6 +194,6 @@ def fused(kernel: np.ndarray, layer: Conv) -> np.ndarray:
     match layer.layout:
         case "paths":  # [P, k, k, i, o]
             kernel = kernel.transpose(1, 2, 3, 0, 4)
-        case "fan_out":  # [P, C, m]
+        case "fan_out" | "blocks":  # [P, C, m], [G, m, o]
             kernel = kernel.transpose(1, 0, 2)
     return np.ascontiguousarray(kernel.reshape(shape))  # `matrix` [C, N], `join` [P, d, N], `hwio`

@@ -23,6 +23,7 @@ def formulations() -> dict[str, Design]:
     channels = Design().widths[-1]  # as many groups as channels in every stage
     points = {
         **{f"{name} with s": setup(name, **s) for name in ("separable", "separable_strict", "hybrid")},
+        "super_separable G=1": setup("super_separable", groups=1),
         "separable q=9": setup("separable", multiplier=9),
         "inception_extreme without s": setup("inception_extreme", **none),
         "grouped G=C spatial_first": setup("grouped", groups=channels),

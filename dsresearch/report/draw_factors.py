@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,8 @@ def factor(analysis: Analysis) -> Picture | None:
     with style():
         rows = 0.13 * len(found) + 0.5  # inches of the changes, below the curves
         figure = Figure(figsize=(PAGE, 2.6 + rows), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(2.6, rows))
+        halves: Any = figure.subfigures(2, 1, height_ratios=(2.6, rows))
+        above, below = halves
         panels = np.ravel(above.subplots(1, len(shown), sharey=True))
         for axes, (words, cells) in zip(panels, shown.items(), strict=True):
             _draw_curves(axes, curves, cells, colours)

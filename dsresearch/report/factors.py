@@ -29,7 +29,7 @@ class Point:
 
     Attributes:
         family: `spectrum` for every group count with a 1x1 beside it, else the setup.
-        groups: G, at the separable end the channels of the last stage; 0 outside of the spectrum.
+        groups: G, at the separable end the channels of the last stage; 0 where a setup has none.
         width: channels of the first stage; 0 where parameters or multiply-adds are matched, which decide it.
         activation: between the operations, with the BatchNorm before it where there is one.
     """
@@ -55,8 +55,11 @@ class Point:
             "depth": None if self.depth is None else f"depth {self.depth}",
         }
         end = self.groups == self.width * 2 ** (STAGES - 1)
-        place = self.family if self.family != "spectrum" else "separable" if end else f"G = {self.groups}"
-        return ", ".join([place, *(word for word in known.values() if word)])
+        groups = f"G = {self.groups}"
+        place = [self.family, *([groups] if self.groups else [])]
+        if self.family == "spectrum":
+            place = ["separable" if end else groups]
+        return ", ".join([*place, *(word for word in known.values() if word)])
 
 
 def points(study: Study) -> dict[Cell, Point]:
@@ -71,7 +74,7 @@ def _point(cell: Cell, row: Any) -> Point:
     end = width * 2 ** (STAGES - 1)
     return Point(
         family="spectrum" if spectrum else cell.setup,
-        groups=(int(row["groups"]) if cell.setup == "grouped" else end) if spectrum else 0,
+        groups=end if cell.setup in _ENDS else 0 if pd.isna(row["groups"]) else int(row["groups"]),
         match=cell.match,
         width=width if cell.match == "width" else 0,
         order=_ENDS.get(cell.setup, str(row["order"])) if spectrum else ORDERS[0],

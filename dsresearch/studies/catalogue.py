@@ -27,6 +27,7 @@ HYBRID = Study(
 # The spine: a 3x3 convolution in G groups, then a 1x1. A group a channel is the separable convolution, which is the
 # baseline and the spine's end; how many groups lie between depends on the profile's width (`Arm.exists`).
 GROUPS = (1, 2, 4, 8, 16, 32, 64, 128)
+SEGMENTS = (2, 4, 8)  # groups of the super-separable convolution (Kaiser et al. 2018)
 SAMPLED = (1, 8)  # where, beside the separable end, one factor at a time is changed: the regular end, and between
 THIRDS = (1, 3, 6, 12, 24)  # Inception has 3 or 4 segments: a series of its own at a width that 12 divides
 
@@ -51,6 +52,8 @@ CONTINUUM = Study(
         # channel (Chollet 2017, section 4.7)
         *(_g(groups, f"_{name}", activation=name) for name in ("relu", "elu") for groups in GROUPS),
         *(_separable(name, activation=name) for name in ("relu", "elu")),
+        # beyond the separable end: its 1x1 in groups as well, which then never meet within a stage
+        *(Arm(f"super{groups}", "super_separable", design={"groups": groups}) for groups in SEGMENTS),
         # one factor at a time
         *(_g(groups, "_pointwise_first", order="pointwise_first") for groups in SAMPLED),
         Arm("bsconv_u"),  # the separable end with its 1x1 first
