@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dsresearch.networks import catalogue
+from dsresearch.networks import catalogue, inception_v3, mobilenet_v2, xception
 from dsresearch.networks.build import Network
 
 HERE = Path(__file__).parent
@@ -37,6 +37,13 @@ def our_logits(name: str) -> np.ndarray:
 def test_logits_are_those_that_another_implementation_gave(name: str) -> None:
     wanted = np.array(LOGITS[name]["logits"])
     assert np.linalg.norm(our_logits(name) - wanted) < 1e-4 * np.linalg.norm(wanted)
+
+
+def test_every_family_was_compared_and_of_the_main_ones_every_point() -> None:
+    for family in catalogue.FAMILIES:
+        assert set(family.POINTS) & set(PARITY), family.__name__
+    main = {"efficientnet_b0"}.union(*(family.POINTS for family in (xception, inception_v3, mobilenet_v2)))
+    assert {name for name in main if not name.endswith("_aux")} <= set(PARITY)  # _aux differ in training alone
 
 
 def test_every_comparison_passed_within_the_limits() -> None:

@@ -44,11 +44,12 @@ class Reference:
 
 def randomise(reference: Reference) -> None:
     """Set every weight and statistic to `draws.leaf`."""
+    gently = draws.gentle(layer for _, layer, _ in reference.leaves)
     for (_, layer, name), leaf in reference.leaves.items():
         shape = tuple(leaf.tensor.shape)
         places = leaf.ours(np.arange(math.prod(shape)).reshape(shape))  # of ours, in theirs
         values = np.empty(shape)
-        values.flat[places.ravel()] = draws.leaf(layer, name, places.shape).ravel()
+        values.flat[places.ravel()] = draws.leaf(layer, name, places.shape, gently).ravel()
         assert leaf.tensor.dtype == torch.float64, layer
         with torch.no_grad():
             leaf.tensor.copy_(torch.from_numpy(values))
