@@ -41,7 +41,7 @@ def main(store: Store) -> int:
         raise InputError(f"data={pictures.name!r} are other pictures than those that {store.root} was made of")
     study_id = store.protocol()["study_id"]
     rows = [{"study_id": study_id, **row} for row in distances(cells, pictures)]
-    write_csv(store.divergence_file, rows, DIVERGENCE_COLUMNS)
+    write_csv(store.divergence_file, rows, DIVERGENCE_COLUMNS, parents=False)
     return 0
 
 

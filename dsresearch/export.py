@@ -50,7 +50,7 @@ def _export(store: Store) -> None:
     protocol = store.protocol()
     cells = [(folder, folder.config()) for folder in store.cells()]
     cells.sort(key=lambda cell: _place(cell[1]))  # as the files are
-    write_csv(store.root / "runs.csv", list(_runs(cells, protocol)), RUN_COLUMNS)
+    write_csv(store.root / "runs.csv", list(_runs(cells, protocol)), RUN_COLUMNS, parents=False)
     done = [(folder, config, result) for folder, config in cells if (result := folder.result()) is not None]
     if not done:
         return
@@ -58,11 +58,11 @@ def _export(store: Store) -> None:
     digest = hashlib.sha256(store.protocol_file.read_bytes()).hexdigest()
     classes = store.proven()
     trials = [row for _, config, result in done for row in _trials(config, result, protocol, digest, classes)]
-    write_csv(store.root / "trials.csv", trials, TRIAL_COLUMNS)
+    write_csv(store.root / "trials.csv", trials, TRIAL_COLUMNS, parents=False)
     for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS)):
         paths = [folder.attempts / str(result["attempt"]) / name for folder, _, result in done]
         parts = [read_table(path, columns).cast(arrow_schema(columns)) for path in paths]
-        write_table(store.root / name, _of_study(pa.concat_tables(parts), protocol["study_id"]))
+        write_table(store.root / name, _of_study(pa.concat_tables(parts), protocol["study_id"]), parents=False)
 
 
 def _place(config: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -45,6 +45,7 @@ from dsresearch.schema import (
     read_protocol,
     remove_temporary,
     write_atomic,
+    write_new,
 )
 from dsresearch.studies import Cell, Plan
 
@@ -280,8 +281,10 @@ class Store:
         Raises InputError where the folder is not this plan's or cannot be written.
         """
         self.check(plan)
-        if not self.protocol_file.exists():
-            write_atomic(self.protocol_file, tomli_w.dumps(plan.document()).encode())
+        if not self.protocol_file.exists() and not write_new(
+            self.protocol_file, tomli_w.dumps(plan.document()).encode()
+        ):
+            self.check(plan)  # another launcher was first, maybe with another plan
         for name in ("cells", "claims", "logs"):
             _make(self.root / name)
         for cell in plan.asked:

@@ -23,7 +23,7 @@ from dsresearch.store import Store, write_json
 
 how, begun, root = sys.argv[1], sys.argv[2] == "begun", Path(sys.argv[3])
 decided = plan(Request(profile="smoke", setups=("separable",)), data.load("digits"))
-CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.utime"}
+CHANGES = {"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "os.utime"}
 left = -1  # calls until the fault, and none below zero
 
 def fault(event, words):

@@ -1,22 +1,29 @@
 """A disk that is full, a folder that is read-only or goes away: one line, exit status 2, nothing half-written."""
 
+import dataclasses
+import errno
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from dsresearch import data, divergence
 from dsresearch.design import InputError
+from dsresearch.export import export
 from dsresearch.observer import HardenedObserver
+from dsresearch.plan import Request, plan
 from dsresearch.runtime import ENVIRONMENT
-from dsresearch.schema import write_atomic
+from dsresearch.schema import write_atomic, write_new
 from dsresearch.store import CellFolder, Store, write_json
+from dsresearch.studies import Plan
 
 ROOT = Path(__file__).parents[1]
 BASELINE = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials")
@@ -98,6 +105,76 @@ def test_a_store_that_is_removed_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(InputError), store.one_at_a_time():
         pass
     assert not store.root.exists()
+
+
+def test_tables_of_a_store_that_is_removed_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that were computed while the folder went away: an hour of twins, or an export."""
+    asked = plan(Request(profile="smoke", setups=("separable",)), data.load("digits"))
+    store, folder = Store(tmp_path / "study"), tmp_path / "elsewhere"
+    store.prepare(asked)
+    row = {"control_kind": "bit", "trial": 0, "step": 0, "relative_distance": 0.5, "param_norm": 1.0}
+
+    def vanish(*_: object) -> list[dict[str, object]]:
+        store.root.rename(folder)
+        return [row]
+
+    monkeypatch.setattr("dsresearch.divergence.distances", vanish)
+    with pytest.raises(InputError, match="No such file or directory"):
+        divergence.main(store)
+    assert not store.root.exists()
+    folder.rename(store.root)
+    monkeypatch.setattr("dsresearch.export._runs", lambda *_: vanish() and [])
+    with pytest.raises(InputError, match="No such file or directory"):
+        export(store)
+    assert not store.root.exists()
+
+
+def test_of_two_plans_for_one_new_folder_one_is_the_store_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both launchers find the folder new, then both write: one protocol stands, the other launcher is told so."""
+    one = plan(Request(profile="smoke", setups=("separable",)), data.load("digits"))
+    plans = [dataclasses.replace(one, recipe=dataclasses.replace(one.recipe, warmup=warmup)) for warmup in (0.1, 0.3)]
+    both, check = threading.Barrier(2), Store.check
+    met: set[int] = set()
+
+    def together(store: Store, asked: Plan) -> None:
+        check(store, asked)
+        if threading.get_ident() not in met:
+            met.add(threading.get_ident())
+            both.wait(60)
+
+    monkeypatch.setattr(Store, "check", together)
+    for number in range(3):
+        store, told = Store(tmp_path / f"study{number}"), []
+        met.clear()
+
+        def start_one(asked: Plan, store: Store = store, told: list[str] = told) -> None:
+            try:
+                store.prepare(asked)
+                told.append("")
+            except InputError as error:
+                told.append(str(error))
+
+        threads = [threading.Thread(target=start_one, args=(asked,)) for asked in plans]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(bool, told)) == [False, True], told
+        assert "was made under another protocol (recipe.warmup=" in max(told)
+        assert not list(store.root.glob(".*"))
+
+
+def test_a_file_system_without_links_keeps_files_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    assert write_new(tmp_path / "a", b"first")
+    assert not write_new(tmp_path / "a", b"second")
+    assert (tmp_path / "a").read_bytes() == b"first"
+    monkeypatch.setattr(os, "link", refused)
+    assert write_new(tmp_path / "b", b"whole")
+    assert (tmp_path / "b").read_bytes() == b"whole"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_an_observer_that_cannot_write_says_so(tmp_path: Path) -> None:

@@ -102,4 +102,7 @@ def spans(numbers: list[int]) -> str:
 
 def one_line(text: Any) -> str:
     """Text of a file on one line, without control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())
+    said = str(text)
+    if not said.isprintable():
+        said = "".join(c if c.isprintable() else " " for c in said)
+    return " ".join(said.split())

@@ -112,9 +112,9 @@ def similarity(analysis: Analysis) -> Picture:
         return Picture("f7_similarity", title, caption, absent=why)
     if analysis.kept is None:
         return Picture("f7_similarity", title, caption, absent="the study keeps no predictions.parquet")
-    arms = [cell for cell in study.cells if not cell.control_kind and len(study.rows(cell))]
+    arms = [cell for cell in study.cells if not cell.control_kind and len(study.places(cell))]
     controls = [cell for kind in CONTROLS if kind != "split" and (cell := analysis.control(kind)) in analysis.pairs]
-    cells = [cell for cell in [*arms, *controls] if cell is not None and len(study.rows(cell))]
+    cells = [cell for cell in [*arms, *controls] if cell is not None and len(study.places(cell))]
     grid = _grid(analysis, cells)
     excess = excess_rows(analysis)
     drawn = pd.concat([grid, excess.assign(to="excess over seed")], ignore_index=True)

@@ -34,7 +34,7 @@ def ordered(analysis: Analysis, controls_first: bool = False) -> list[Cell]:
     arms = [cell for cell in analysis.study.cells if not cell.control_kind]
     controls = [cell for kind in CONTROLS if (cell := analysis.control(kind)) is not None]
     cells = [*controls, *arms] if controls_first else [*arms, *controls]
-    return [cell for cell in cells if len(analysis.study.rows(cell))]
+    return [cell for cell in cells if len(analysis.study.places(cell))]
 
 
 def _height(rows: int, each: float = 0.2, rest: float = 0.95) -> float:

@@ -1,12 +1,13 @@
 """From a study's rows to its verdicts: gathers what the rule asks for, one verdict for each reading of the hybrid."""
 
-import dataclasses
 import functools
+import itertools
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dsresearch.report.cell import Cell, one_line, spans
@@ -30,6 +31,7 @@ from dsresearch.statistics.verdict import GATED_CONTROLS, word_at
 
 RIVALS = ("inception", "resnext", "inception_reformulated")  # the paper's Figure 4
 REQUIRED_CONTROLS = ("rerun", "bit", "exact", "seed")
+_AT_ONCE = 1_000_000  # differences picture by picture that are held at once
 EXACT = 1e-10  # largest relative difference in float64 of outputs and gradients
 
 
@@ -110,13 +112,33 @@ class Analysis:
 
     def class_of(self, arm: str) -> str:
         """`exact`, `reparam` or `distinct` against the baseline, as measured; empty where it was not."""
-        cells = {cell.arm: cell for cell in self.study.cells if not cell.control_kind and cell.match == "width"}
-        base = [cell for cell in cells.values() if is_baseline(cell)]
-        if self.study.exactness is not None and base and arm in cells:
-            pair = pair_of(self.study.exactness, base[0], cells[arm])
+        cell, base = self._arms.get(arm), next(filter(is_baseline, self._arms.values()), None)
+        if self.study.exactness is not None and base is not None and cell is not None:
+            pair = self._tested(base, cell)
             return str(pair.get("class", "")) if pair else ""
-        rows = self.study.select("", "width", arm)
-        return str(rows["eq_class"].iloc[0]) if len(rows) else ""
+        classes = [] if cell is None else self.study.values(cell, "eq_class")
+        return str(classes[0]) if len(classes) else ""
+
+    @functools.cached_property
+    def _arms(self) -> dict[str, Cell]:
+        """The arms at their own widths by name."""
+        return {cell.arm: cell for cell in self.study.cells if not cell.control_kind and cell.match == "width"}
+
+    @functools.cached_property
+    def _pairs_tested(self) -> dict[tuple[str, str], int]:
+        """Where in exactness.json the pair of two names stands, either name first."""
+        out: dict[tuple[str, str], int] = {}
+        for at, pair in enumerate(self.study.exactness["pairs"] if self.study.exactness else ()):
+            a, b = str(pair.get("a")), str(pair.get("b"))
+            out.setdefault((a, b), at)
+            out.setdefault((b, a), at)
+        return out
+
+    def _tested(self, one: Cell, two: Cell) -> Mapping[str, Any] | None:
+        """The first tested pair of two cells, named by arm or by setup, in either order."""
+        names = itertools.product((one.arm, one.setup), (two.arm, two.setup))
+        found = [at for pair in names if (at := self._pairs_tested.get(pair)) is not None]
+        return dict(self.study.exactness["pairs"][min(found)]) if found and self.study.exactness else None
 
     @functools.cached_property
     def exactness_fails(self) -> tuple[str, ...]:
@@ -134,7 +156,7 @@ class Analysis:
         cell = self.control("exact")
         base = [c for c in self.study.cells if is_baseline(c)]
         if cell and base:
-            pair = pair_of(self.study.exactness, base[0], cell)
+            pair = self._tested(base[0], cell)
             if pair is None or pair.get("class") != "exact":
                 found = "not tested" if pair is None else f"class {one_line(pair.get('class'))}"
                 out.append(f"exactness of {base[0].setup} and {cell.setup}: {found}, not exact")
@@ -146,23 +168,23 @@ class Analysis:
         return kept_predictions(self.study)
 
     @functools.cached_property
-    def agreements(self) -> Mapping[Cell, pd.DataFrame]:
+    def agreements(self) -> Mapping[Cell, npt.NDArray[Any]]:
         """Agreement with the baseline by cell, a row a trial (`mechanism.agreements`); empty without predictions."""
         if self.kept is None:
             return {}
         return {cell: agreements(self.study, cell, list(d["trial"]), self.kept) for cell, d in self.pairs.items()}
 
     @functools.cached_property
-    def beside_seed(self) -> Mapping[Cell, pd.DataFrame]:
-        """Columns trial, discordance, seed: a cell's and the seed control's of the trials that both have, by cell."""
+    def beside_seed(self) -> Mapping[Cell, npt.NDArray[Any]]:
+        """Fields trial, discordance, seed: a cell's and the seed control's of the trials that both have, by cell."""
         seed = self.control("seed")
         if seed is None or seed not in self.agreements:
             return {}
-        floor = self.agreements[seed].set_index("trial")["discordance"].to_dict()
+        floor = dict(zip(self.agreements[seed]["trial"], self.agreements[seed]["discordance"], strict=True))
         return {
-            cell: pd.DataFrame(
+            cell: np.array(
                 [(t, d, floor[t]) for t, d in zip(of["trial"], of["discordance"], strict=True) if t in floor],
-                columns=["trial", "discordance", "seed"],
+                dtype=[("trial", np.int64), ("discordance", np.float64), ("seed", np.float64)],
             )
             for cell, of in self.agreements.items()
         }
@@ -170,12 +192,16 @@ class Analysis:
     @functools.cached_property
     def two_way(self) -> Mapping[Cell, Interval]:
         """Interval of mean d over drawn trials and drawn pictures, of every cell with all predictions of its pairs."""
-        out = {}
+        alike: dict[tuple[int, ...], list[tuple[Cell, Floats]]] = {}  # a few arms of one shape at once: fewer passes
+        out: dict[Cell, Interval] = {}
         for cell, rows in self.pairs.items():
             d = differences(self.study, cell, list(rows["trial"]), self.kept or {})
             if len(rows) and len(d) == len(rows):
-                out[cell] = two_way_interval(d)
-        return out
+                waiting = alike.setdefault(d.shape, [])
+                waiting.append((cell, d))
+                if len(waiting) * d.size > _AT_ONCE:
+                    out |= _two_way(alike.pop(d.shape))
+        return out | {cell: found for waiting in alike.values() for cell, found in _two_way(waiting).items()}
 
     @functools.cached_property
     def discordance(self) -> Mapping[str, Floats] | None:
@@ -283,9 +309,7 @@ class Analysis:
             "readings": {name: self._reading(name, found) for name, found in self.verdicts.items() if name},
             "reasons": list(next(iter(self.verdicts.values())).reasons),
             "gates": dict(next(iter(self.verdicts.values())).gates),
-            "comparisons": [
-                {**dataclasses.asdict(cell), **dataclasses.asdict(found)} for cell, found in self.comparisons.items()
-            ],
+            "comparisons": [{**vars(cell), **vars(found)} for cell, found in self.comparisons.items()],
             "missing": list(study.missing),
             "notes": list(self.notes),
             "planned": self.planned,
@@ -301,18 +325,14 @@ class Analysis:
         }
 
 
+def _two_way(differences: list[tuple[Cell, Floats]]) -> dict[Cell, Interval]:
+    """Intervals over trials and pictures of cells whose differences have one shape."""
+    lo, hi = two_way_interval(np.stack([d for _, d in differences]))
+    return {cell: Interval(float(a), float(b)) for (cell, _), a, b in zip(differences, lo, hi, strict=True)}
+
+
 def is_baseline(cell: Cell) -> bool:
     return cell.role == "baseline" and not cell.control_kind
-
-
-def pair_of(exactness: Mapping[str, Any], one: Cell, two: Cell) -> Mapping[str, Any] | None:
-    """The tested pair of two cells, named by arm or by setup, in either order."""
-    names = ((one.arm, one.setup), (two.arm, two.setup))
-    for pair in exactness["pairs"]:
-        for a, b in (("a", "b"), ("b", "a")):
-            if pair.get(a) in names[0] and pair.get(b) in names[1]:
-                return dict(pair)
-    return None
 
 
 def _is_measure(key: str, value: Any) -> bool:

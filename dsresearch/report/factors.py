@@ -64,11 +64,15 @@ class Point:
 
 def points(study: Study) -> dict[Cell, Point]:
     """The arms that have rows and a design of their own, in the order of the table."""
-    rows = {cell: study.rows(cell) for cell in study.cells if not cell.control_kind}
-    return {cell: _point(cell, of.iloc[0]) for cell, of in rows.items() if len(of) and not pd.isna(of["width"].iloc[0])}
+    cells = [cell for cell in study.cells if not cell.control_kind and len(study.places(cell))]
+    rows = {cell: {name: study.values(cell, name)[0] for name in _OF_POINT} for cell in cells}
+    return {cell: _point(cell, row) for cell, row in rows.items() if not pd.isna(row["width"])}
 
 
-def _point(cell: Cell, row: Any) -> Point:
+_OF_POINT = ("width", "groups", "order", "residual", "normalise", "activation", "kernel", "depth")  # of trials.csv
+
+
+def _point(cell: Cell, row: Mapping[str, Any]) -> Point:
     width = int(row["width"])
     spectrum = cell.setup == "grouped" or cell.setup in _ENDS
     end = width * 2 ** (STAGES - 1)
@@ -160,8 +164,7 @@ def _said(factor: str, point: Point) -> str:
 
 def errors(study: Study, cell: Cell) -> pd.Series:
     """Test error by trial, per cent."""
-    rows = study.rows(cell).set_index("trial")
-    return 100 * rows["test_wrong"] / rows["n_test"]
+    return pd.Series(study.errors(cell), index=pd.Index(study.values(cell, "trial"), name="trial"))
 
 
 def difference(study: Study, one: Cell, two: Cell) -> pd.Series:

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from dsresearch.design import InputError
 from dsresearch.report.cell import Cell
@@ -62,8 +62,8 @@ def kept_predictions(study: Study) -> Mapping[Key, Kept] | None:
     return out
 
 
-def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> pd.DataFrame:
-    """Columns trial, discordance, disagreement, kappa (shares, not percent) of a cell and its baseline, a row a trial.
+def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> npt.NDArray[Any]:
+    """Fields trial, discordance, disagreement, kappa (shares, not percent) of a cell and its baseline, a row a trial.
 
     A trial of which one of the two models kept no predictions has no row. The control `split` stands on other pictures,
     so that nothing is compared. Raises InputError where the pictures of another pair are not the same.
@@ -72,7 +72,8 @@ def agreements(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, K
         (trial, *agreement(one.pred, two.pred, one.pictures[:, 1]))
         for trial, one, two in _both(study, cell, trials, kept)
     ]
-    return pd.DataFrame(rows, columns=["trial", "discordance", "disagreement", "kappa"])
+    shares = [(name, np.float64) for name in ("discordance", "disagreement", "kappa")]
+    return np.array(rows, dtype=[("trial", np.int64), *shares])
 
 
 def differences(study: Study, cell: Cell, trials: list[int], kept: Mapping[Key, Kept]) -> npt.NDArray[np.float64]:

@@ -257,4 +257,4 @@ def _settings(part: Any) -> str:
 
 
 def _distinct(rows: Any, name: str) -> str:
-    return ", ".join(sorted({one_line(value) for value in rows[name]})) or "not told"
+    return ", ".join(sorted({one_line(value) for value in rows[name].unique()})) or "not told"

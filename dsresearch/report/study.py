@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from dsresearch.design import MATCHES, InputError, Protocol
@@ -124,25 +126,44 @@ class Study:
 
     def absent_trials(self, cell: Cell) -> list[int]:
         """Trials of a planned cell that no row with a result stands for."""
-        return sorted(set(range(self.protocol.trials)) - set(self.rows(cell)["trial"]))
+        return sorted(set(range(self.protocol.trials)).difference(self.values(cell, "trial").tolist()))
 
     @cached_property
-    def _by_arm(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        """Rows by control kind, match and arm, by trial: ten thousand arms are looked up, never searched for."""
-        ordered = self.trials.sort_values("trial", kind="stable")
-        return dict(list(ordered.groupby(["control_kind", "match", "arm"], sort=False)))
+    def by_trial(self) -> pd.DataFrame:
+        """The rows of `trials` in the order of the trials."""
+        return self.trials.sort_values("trial", kind="stable")
+
+    @cached_property
+    def _places(self) -> dict[tuple[str, ...], npt.NDArray[np.intp]]:
+        """Where in `by_trial` the rows of an arm stand, by control kind, match and arm, and those of a control or of
+        all arms, by control kind and match: ten thousand arms are looked up, never searched for."""
+        names = ["control_kind", "match", "arm"]
+        return {**self.by_trial.groupby(names[:2]).indices, **self.by_trial.groupby(names).indices}
+
+    @cached_property
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+        return {str(name): column.to_numpy() for name, column in self.by_trial.items()}
+
+    def places(self, cell: Cell) -> npt.NDArray[np.intp]:
+        """Where in `by_trial` the rows of one cell stand, by trial."""
+        key = (cell.control_kind, cell.match) if cell.control_kind else ("", cell.match, cell.arm)
+        return self._places.get(key, np.zeros(0, dtype=np.intp))
+
+    def values(self, cell: Cell, column: str) -> npt.NDArray[Any]:
+        """One column of the rows of a cell, by trial."""
+        return np.asarray(self._columns[column][self.places(cell)])
+
+    def errors(self, cell: Cell) -> npt.NDArray[np.float64]:
+        """Test error of every model of a cell by trial, per cent."""
+        return np.asarray(100 * self.values(cell, "test_wrong") / self.values(cell, "n_test"), dtype=np.float64)
 
     def rows(self, cell: Cell) -> pd.DataFrame:
         """Rows of one cell, by trial."""
-        return self.select(cell.control_kind, cell.match, "" if cell.control_kind else cell.arm)
+        return self.by_trial.iloc[self.places(cell)]
 
-    def select(self, control_kind: str, match: str, arm: str = "") -> pd.DataFrame:
-        """Rows of a control, or of an arm, under one match, by trial."""
-        if arm:
-            found = self._by_arm.get((control_kind, match, arm))
-            return self.trials.iloc[:0] if found is None else found
-        rows = self.trials[(self.trials["control_kind"] == control_kind) & (self.trials["match"] == match)]
-        return rows.sort_values("trial")
+    def select(self, control_kind: str, match: str) -> pd.DataFrame:
+        """Rows of a control, or of all arms where it is empty, under one match, by trial."""
+        return self.by_trial.iloc[self._places.get((control_kind, match), [])]
 
     @cached_property
     def baselines(self) -> dict[str, pd.DataFrame]:

@@ -127,15 +127,14 @@ def _control_row(analysis: Analysis, kind: str) -> dict[str, Any]:
 
 def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     study = analysis.study
-    rows, absent = study.rows(cell), study.absent_trials(cell)
+    errors, absent = study.errors(cell), study.absent_trials(cell)
     planned = cell in study.asked
     paper = paper_value(cell) if study.about["study"] == "hybrid" else None
-    errors = 100 * rows["test_wrong"] / rows["n_test"]
     notes = []
     if absent and planned:
         which = "" if len(absent) == study.protocol.trials else f" trials {spans(absent)}"
         notes.append(f"missing{which}: run {study.command(cell)}")
-    diverged = int((rows["status"] == "diverged").sum())
+    diverged = int((study.values(cell, "status") == "diverged").sum())
     if diverged:
         notes.append(f"{diverged} diverged")
     deviation = match_deviation(analysis, cell)
@@ -145,12 +144,12 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "part": _part(cell, paper),
         "setup": cell.control_kind or cell.arm,
         "match": cell.match,
-        "params": int(rows["params"].iloc[0]) if len(rows) else "missing",
+        "params": int(study.values(cell, "params")[0]) if len(errors) else "missing",
         "match_deviation_pct": deviation,
         "paper_abs_diff_pp": "none" if paper is None else paper,
-        "test_error_mean_pct": float(errors.mean()) if len(rows) else "missing",
-        "test_error_sd_pp": float(errors.std(ddof=1)) if len(rows) > 1 else "one trial" if len(rows) else "missing",
-        "n_trials": len(rows),
+        "test_error_mean_pct": float(errors.mean()) if len(errors) else "missing",
+        "test_error_sd_pp": float(errors.std(ddof=1)) if len(errors) > 1 else "one trial" if len(errors) else "missing",
+        "n_trials": len(errors),
     }
     if cell.role == "baseline" and not cell.control_kind:
         return {**row, **dict.fromkeys(STATISTICS, "reference"), "note": "; ".join(["baseline", *notes])}
@@ -163,17 +162,17 @@ def match_deviation(analysis: Analysis, cell: Cell) -> float | str:
     column = {"params": "params", "macs": "macs_fwd"}.get(cell.match)
     if column is None:
         return "not matched"
-    rows, base = analysis.study.rows(cell)[column], baseline_of(analysis.study, cell)[column]
-    if not len(rows) or not len(base):
-        return "missing" if not len(rows) else "no baseline"
-    return float(100 * (rows.iloc[0] / base.iloc[0] - 1))
+    own, base = analysis.study.values(cell, column), baseline_of(analysis.study, cell)[column]
+    if not len(own) or not len(base):
+        return "missing" if not len(own) else "no baseline"
+    return float(100 * (own[0] / base.iloc[0] - 1))
 
 
 def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[str]]:
     """The columns of differences and what has to be said beside them."""
     found = analysis.comparisons.get(cell)
     if found is None:
-        has_rows = len(analysis.study.rows(cell)) > 0
+        has_rows = len(analysis.study.places(cell)) > 0
         return dict.fromkeys(STATISTICS, "no baseline" if has_rows else "missing"), []
     values = {
         "A_mean_abs_diff_pp": found.a,
@@ -192,7 +191,7 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     said = [f"bit-identical in {identical} of {len(pairs)}"] if identical else []
     if cell.control_kind == "rerun":
         said.append("NOT bit-identical: the study is INVALID")
-    if found.trials < len(analysis.study.rows(cell)):
+    if found.trials < len(analysis.study.places(cell)):
         said.append(f"{found.trials} pairs")
     if found.trials == 1:
         return {**values, **dict.fromkeys(ONE_TRIAL, "one trial")}, said
@@ -223,10 +222,10 @@ def beside_values(analysis: Analysis) -> dict[tuple[str, str], dict[str, float]]
     """Mean error, A, B and mean difference of every cell that has them, by name and match."""
     out: dict[tuple[str, str], dict[str, float]] = {}
     for cell in analysis.study.cells:
-        rows = analysis.study.rows(cell)
-        if not len(rows):
+        errors = analysis.study.errors(cell)
+        if not len(errors):
             continue
-        values: dict[str, float] = {"error": float((100 * rows["test_wrong"] / rows["n_test"]).mean())}
+        values: dict[str, float] = {"error": float(errors.mean())}
         found = analysis.comparisons.get(cell)
         if found is not None:
             values |= {"A": found.a, "B": found.b, "mean": found.mean}

@@ -7,10 +7,11 @@ import pandas as pd
 
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.factors import Contrast, Series, compared, contrasts, difference, errors, series
+from dsresearch.report.factors import Contrast, Series, compared, contrasts, difference, series
 from dsresearch.report.table4 import match_deviation
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, Interval, holm, t_interval
+from dsresearch.statistics.paired import Floats
 
 # Other people's numbers: test error on CIFAR-10 in per cent of ResNeXt-20 at a constant width of 64 in so many groups,
 # single runs of the imgclsmob collection (osmr), another network under another recipe than any study here.
@@ -73,13 +74,11 @@ def _series_rows(analysis: Analysis, one: Series) -> list[dict[str, Any]]:
     plain = one.at.match == "width" and one.at.activation == "none"
     rows = []
     for groups, cell in one.arms.items():
-        of, run, percent = study.rows(cell), study.last_run(cell), errors(study, cell)
+        run, percent = study.last_run(cell), study.errors(cell)
         row: dict[str, Any] = {
             "series": one.name,
             "groups": groups,
-            "width": int(of["width"].iloc[0]),
-            "params": int(of["params"].iloc[0]),
-            "macs_fwd": int(of["macs_fwd"].iloc[0]),
+            **{name: int(study.values(cell, name)[0]) for name in ("width", "params", "macs_fwd")},
             "match_deviation_pct": match_deviation(analysis, cell),
             "images_per_s": "not recorded" if run is None or pd.isna(run["images_per_s"]) else int(run["images_per_s"]),
             "test_error_mean_pct": float(percent.mean()),
@@ -87,16 +86,16 @@ def _series_rows(analysis: Analysis, one: Series) -> list[dict[str, Any]]:
             "published_diff_pp": RESNEXT20_C10[groups] - RESNEXT20_C10[64]
             if plain and groups in RESNEXT20_C10 and cell != one.end
             else "none",
-            "n_trials": len(of),
+            "n_trials": len(percent),
         }
         rows.append(row | _difference(found.get(groups), adjusted.get(groups)))
     return rows
 
 
-def _interval(values: pd.Series) -> Interval | str:
+def _interval(values: Floats) -> Interval | str:
     if len(values) < 2:
         return "one trial"
-    found = t_interval(values.to_numpy(dtype=float), 0.95)
+    found = t_interval(values, 0.95)
     return Interval(float(found.lo), float(found.hi))
 
 

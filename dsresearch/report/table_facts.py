@@ -113,12 +113,15 @@ def cost(analysis: Analysis) -> Table:
     return Table("cost", "What the formulations cost", caption, COST, rows)
 
 
+_SIZES = ("width", "params", "macs_fwd", "steps", "epochs", "batch_size")  # columns of trials.csv
+
+
 def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
-    study, rows = analysis.study, analysis.study.rows(cell)
+    study, percent = analysis.study, analysis.study.errors(cell)
     row: dict[str, Any] = {"setup": cell.arm, "match": cell.match}
-    if not len(rows):
+    if not len(percent):
         return {**dict.fromkeys((field.key for field in COST), "missing"), **row}
-    percent, first = 100 * rows["test_wrong"] / rows["n_test"], rows.iloc[0]
+    first = {name: study.values(cell, name)[0] for name in _SIZES}
     run = study.last_run(cell)
     speed = None if run is None or pd.isna(run["images_per_s"]) else float(run["images_per_s"])
     images = first["steps"] / first["epochs"] * first["batch_size"]
@@ -133,7 +136,7 @@ def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "images_per_s": round(speed) if speed else "not recorded",
         "peak_mem_mib": round(memory) if memory else "not recorded",
         "test_error_mean_pct": float(percent.mean()),
-        "test_error_sd_pp": float(percent.std(ddof=1)) if len(rows) > 1 else "one trial",
+        "test_error_sd_pp": float(percent.std(ddof=1)) if len(percent) > 1 else "one trial",
     }
 
 

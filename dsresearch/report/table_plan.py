@@ -55,10 +55,11 @@ def _hours_a_trial(analysis: Analysis) -> float | None:
     """Hours of training that one trial of every cell takes at the recorded speeds; None where a speed is missing."""
     study, total = analysis.study, 0.0
     for cell in study.cells:
-        rows, run = study.rows(cell), study.last_run(cell)
-        if not len(rows) or run is None or not run["images_per_s"] > 0:
+        run = study.last_run(cell)
+        if not len(study.places(cell)) or run is None or not run["images_per_s"] > 0:
             return None
-        total += float(rows["steps"].iloc[0]) * float(rows["batch_size"].iloc[0]) / float(run["images_per_s"]) / 3600
+        steps, batch = (float(study.values(cell, name)[0]) for name in ("steps", "batch_size"))
+        total += steps * batch / float(run["images_per_s"]) / 3600
     return total or None
 
 
@@ -114,10 +115,9 @@ def _network_rows(analysis: Analysis, name: str) -> list[dict[str, Any]]:
             row |= {"network": f"{network} ({variant})" if variant else network, "separable": word}
             row |= {"paper_error_pct": paper, "paper_statement": says}
             cell = cells.get(word)
-            if cell is not None and len(of := analysis.study.rows(cell)):
-                percent = 100 * of["test_wrong"] / of["n_test"]
-                row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(of)}
-                row["sd_pp"] = float(percent.std(ddof=1)) if len(of) > 1 else "one trial"
+            if cell is not None and len(percent := analysis.study.errors(cell)):
+                row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(percent)}
+                row["sd_pp"] = float(percent.std(ddof=1)) if len(percent) > 1 else "one trial"
                 row |= dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
             rows.append(row)
         study = analysis.study

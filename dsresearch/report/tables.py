@@ -147,7 +147,7 @@ def _code(text: str) -> str:
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
 
 
-_MARKDOWN = {"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"\\{c}" for c in "\\*_[]#"}}
+_MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"\\{c}" for c in "\\*_[]#"}})
 
 
 def _escape_markdown(text: str) -> str:
@@ -156,7 +156,7 @@ def _escape_markdown(text: str) -> str:
     if len(parts) % 2 == 0:  # a lone backtick opens nothing
         parts = [text.replace("`", "'")]
     for at in range(0, len(parts), 2):
-        parts[at] = "".join(_MARKDOWN.get(c, c) for c in parts[at])
+        parts[at] = parts[at].translate(_MARKDOWN)
     for at in range(1, len(parts), 2):
         parts[at] = f"`{parts[at]}`" if parts[at].strip() else "''"
     return "".join(parts)
@@ -221,31 +221,35 @@ def _latex(field: Field, value: Any) -> str:
     return text if isinstance(value, str) else f"${text}$"
 
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"{\char34}",
-    "`": r"{`}",  # no ligature may join it to what stands before
-    "±": r"\ensuremath{\pm}",
-    "×": r"\ensuremath{\times}",
-    NOTHING: r"\textendash{}",
-}
+_LATEX = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"{\char34}",
+        "`": r"{`}",  # no ligature may join it to what stands before
+        "±": r"\ensuremath{\pm}",
+        "×": r"\ensuremath{\times}",
+        NOTHING: r"\textendash{}",
+    }
+)
 
 
 def escape_latex(text: str) -> str:
     """Text that LaTeX prints as it stands; a character that pdfLaTeX cannot print is named by its code point."""
-    plain = "".join(_LATEX.get(c, c if c.isascii() else f"[U+{ord(c):04X}]") for c in one_line(text))
+    plain = one_line(text).translate(_LATEX)
+    if not plain.isascii():
+        plain = "".join(c if c.isascii() else f"[U+{ord(c):04X}]" for c in plain)
     return plain.replace("--", "-{}-").replace("--", "-{}-")  # the hyphens of an option are no dash
 
 

@@ -31,6 +31,7 @@ from dsresearch.schema.write import (
     sync_folder,
     write_atomic,
     write_csv,
+    write_new,
     write_parquet,
     write_table,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "trial_rows",
     "write_atomic",
     "write_csv",
+    "write_new",
     "write_parquet",
     "write_table",
 ]

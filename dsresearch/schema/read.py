@@ -88,6 +88,7 @@ def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str
         raise InputError(f"{path}: byte {error.start}: not UTF-8, allowed: UTF-8 text") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     rows, lines, begin = [], [], 1
+    known: dict[str, dict[str, Any]] = {name: {} for name in columns}  # a text that stands in many rows is checked once
     try:
         header = next(reader, [])
         _check_header(path, header, columns)
@@ -96,9 +97,13 @@ def _read_rows(path: Path, columns: Mapping[str, Column]) -> tuple[list[dict[str
             if len(cells) != len(header):
                 raise InputError(f"{path}: line {begin}: {len(cells)} cells, allowed: {len(header)} as in the header")
             found = dict(zip(header, cells, strict=True))
-            rows.append(
-                {name: _parse(path, begin, name, column, found.get(name, "")) for name, column in columns.items()}
-            )
+            row = {}
+            for name, column in columns.items():
+                text, checked = found.get(name, ""), known[name]
+                if text not in checked:
+                    checked[text] = _parse(path, begin, name, column, text)
+                row[name] = checked[text]
+            rows.append(row)
             lines.append(begin)
             begin = reader.line_num + 1
     except csv.Error as error:

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import glob
 import io
 import math
@@ -22,10 +23,17 @@ from dsresearch.design import MATCHES, SETUPS, InputError
 from dsresearch.schema.columns import CONTROL_KINDS, KEY, Column, arrow_schema, fault
 
 
-def write_csv(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
+def write_csv(
+    path: Path,
+    rows: pd.DataFrame | Iterable[Mapping[str, Any]],
+    columns: Mapping[str, Column],
+    *,
+    parents: bool = True,
+) -> None:
     """Write rows with fixed bytes: sorted by key, the paper's arms first, LF, shortest floats that read back equal.
 
-    Raises ValueError where a row's names or values do not fit the columns: that is a fault of the writer.
+    `parents` as for `write_atomic`. Raises ValueError where a row's names or values do not fit the columns: that is a
+    fault of the writer.
     """
     records = _records(rows, columns)
     out = io.StringIO(newline="")
@@ -33,7 +41,7 @@ def write_csv(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], colu
     writer.writerow(columns)
     for row in records:
         writer.writerow([_cell(name, column, row[name]) for name, column in columns.items()])
-    write_atomic(path, out.getvalue().encode())
+    write_atomic(path, out.getvalue().encode(), parents=parents)
 
 
 def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], columns: Mapping[str, Column]) -> None:
@@ -46,11 +54,11 @@ def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], 
     write_table(path, pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False))
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write an Arrow table that is in order already, as `write_parquet` does."""
+def write_table(path: Path, table: pa.Table, *, parents: bool = True) -> None:
+    """Write an Arrow table that is in order already, as `write_parquet` does; `parents` as for `write_atomic`."""
     sink = io.BytesIO()
     pq.write_table(table.combine_chunks().replace_schema_metadata(None), sink, compression="zstd")
-    write_atomic(path, sink.getvalue())
+    write_atomic(path, sink.getvalue(), parents=parents)
 
 
 class WriteError(InputError):
@@ -70,6 +78,19 @@ def write_atomic(path: Path, data: bytes, *, parents: bool = True) -> None:
     With `parents=False` its folder must be there: a store that was removed is not made anew by whoever worked in it.
     Raises WriteError, an InputError, where it cannot be written.
     """
+    _write(path, data, parents=parents)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file, whole as `write_atomic` does, that nobody else may have written: whether this writer was the first.
+
+    A file system without hard links keeps the file whole, but cannot tell who was first.
+    """
+    return _write(path, data, parents=True, new=True)
+
+
+def _write(path: Path, data: bytes, *, parents: bool, new: bool = False) -> bool:
+    """Write a temporary file beside `path` and put it in its place; False where it is `new` and the name is taken."""
     temporary = None
     try:
         if parents:
@@ -80,16 +101,32 @@ def write_atomic(path: Path, data: bytes, *, parents: bool = True) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
+        if new and (linked := _linked(temporary, path)) is not None:
+            return linked
         os.replace(temporary, path)
         temporary = None
-        sync_folder(path.parent)
     except OSError as error:
         raise WriteError(path, error.strerror or str(error)) from None
     finally:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+        sync_folder(path.parent)
     remove_temporary(path.parent, f".{glob.escape(path.name)}.*", ABANDONED_SECONDS)
+    return True
+
+
+def _linked(temporary: str, path: Path) -> bool | None:
+    """Give a file its name if that is free, which a rename does not ask; None where the file system has no links."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            return None
+        raise
+    return True
 
 
 def sync_folder(folder: Path) -> None:

@@ -6,6 +6,9 @@ other axes broadcast, so that one study and twenty thousand simulated ones go th
 A control that is bit-identical makes every d_t zero, where scipy's paired t and BCa return NaN and statsmodels' TOST
 divides by zero: no variance is a case of its own in every function here, and so is a single trial, whose intervals are
 unbounded.
+
+Distributions are those of scipy.special (`stdtr` and `stdtrit` of Student's t, `ndtr` and `ndtri` of the normal law):
+what scipy.stats calls too, after checks that take longer than the rest of a study of many arms.
 """
 
 import functools
@@ -13,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,7 +68,7 @@ def t_interval(d: npt.ArrayLike, level: float = 0.95) -> Interval:
     mean, trials = array.mean(axis=-1), array.shape[-1]
     if trials == 1:
         return Interval(np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf))
-    half = stats.t.ppf((1 + level) / 2, trials - 1) * sd(array) / np.sqrt(trials)
+    half = special.stdtrit(trials - 1, (1 + level) / 2) * sd(array) / np.sqrt(trials)
     return Interval(mean - half, mean + half)
 
 
@@ -84,12 +87,12 @@ def bca_interval(d: npt.ArrayLike, level: float = 0.95, resamples: int = 9_999, 
     mean = absolute.mean()
     tie = _TIE * absolute.max()
     below = (np.mean(drawn < mean - tie) + np.mean(drawn <= mean + tie)) / 2
-    bias = stats.norm.ppf(below)
+    bias = special.ndtri(below)
     left_out = (absolute.sum() - absolute) / (trials - 1)
     deviation = left_out.mean() - left_out
     acceleration = (deviation**3).sum() / (6 * (deviation**2).sum() ** 1.5)
-    shifted = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
-    lo, hi = np.quantile(drawn, stats.norm.cdf(bias + shifted / (1 - acceleration * shifted)))
+    shifted = bias + special.ndtri([(1 - level) / 2, (1 + level) / 2])
+    lo, hi = np.quantile(drawn, special.ndtr(bias + shifted / (1 - acceleration * shifted)))
     return Interval(float(lo), float(hi))
 
 
@@ -166,7 +169,9 @@ def tost_p(d: npt.ArrayLike, margin: float) -> Floats:
         return np.ones(mean.shape)
     spread = sd(array)
     error = np.where(spread > 0, spread, 1.0) / np.sqrt(trials)
-    p = np.maximum(stats.t.sf((mean + margin) / error, trials - 1), stats.t.cdf((mean - margin) / error, trials - 1))
+    p = np.maximum(
+        special.stdtr(trials - 1, -(mean + margin) / error), special.stdtr(trials - 1, (mean - margin) / error)
+    )
     return np.where(spread > 0, p, np.where(np.abs(mean) < margin, 0.0, 1.0))
 
 
@@ -187,7 +192,7 @@ def nadeau_bengio_p(d: npt.ArrayLike, n_test: int, n_train: int) -> Floats:
         return np.ones(mean.shape)
     spread = sd(array)
     error = np.where(spread > 0, spread, 1.0) * np.sqrt(1 / trials + n_test / n_train)
-    p = 2 * stats.t.sf(np.abs(mean) / error, trials - 1)
+    p = 2 * special.stdtr(trials - 1, -np.abs(mean) / error)
     return np.where(spread > 0, p, np.where(mean == 0, 1.0, 0.0))
 
 

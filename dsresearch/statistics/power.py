@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy import integrate, optimize, stats
+from scipy import integrate, optimize, special
 
 PLANNED_ERROR = 7.0  # test error in percent on which planning rests; the paper gives none
 
@@ -26,12 +26,17 @@ def difference_sd(n_test: int, error: float = PLANNED_ERROR) -> float:
 
 def _over_sd(chance: Callable[[float], float], sigma: float, trials: int, highest: float = math.inf) -> float:
     """Mean of `chance` over the law of the sample SD of `trials` normal values of SD `sigma`, up to `highest`."""
-    law = stats.chi(trials - 1, scale=sigma / math.sqrt(trials - 1))
-    lowest, top = law.ppf([1e-12, 1 - 1e-12])
+    free, scale = trials - 1, sigma / math.sqrt(trials - 1)  # s / scale has the chi law of so many degrees of freedom
+    lowest, top = scale * np.sqrt(2 * special.gammaincinv(free / 2, [1e-12, 1 - 1e-12]))
     if highest <= lowest:
         return 0.0
-    value = integrate.quad(lambda s: chance(s) * law.pdf(s), lowest, min(highest, top), epsabs=1e-10, limit=200)[0]
-    return float(value)
+    constant = np.log(2) - free / 2 * np.log(2) - special.gammaln(free / 2)
+
+    def weighted(s: float) -> float:
+        x = s / scale
+        return float(chance(s) * np.exp(constant + special.xlogy(free - 1.0, x) - x**2 / 2) / scale)
+
+    return float(integrate.quad(weighted, lowest, min(highest, top), epsabs=1e-10, limit=200)[0])
 
 
 def tost_power(sigma: float, trials: int, margin: float, alpha: float = 0.05, true: float = 0.0) -> float:
@@ -41,11 +46,11 @@ def tost_power(sigma: float, trials: int, margin: float, alpha: float = 0.05, tr
     """
     if trials < 2:
         return 0.0
-    quantile, root = stats.t.ppf(1 - alpha, trials - 1), math.sqrt(trials)
+    quantile, root = float(special.stdtrit(trials - 1, 1 - alpha)), math.sqrt(trials)
 
     def passes(s: float) -> float:
         room = margin - quantile * s / root
-        return float(np.diff(stats.norm.cdf((np.array([-room, room]) - true) / sigma * root))[0])
+        return _within((-room - true) / sigma * root, (room - true) / sigma * root)
 
     return _over_sd(passes, sigma, trials, margin * root / quantile)
 
@@ -54,12 +59,12 @@ def minimum_detectable_effect(sigma: float, trials: int, alpha: float = 0.05, po
     """The smallest true mean difference that a two-sided paired t test finds with that power; inf for one trial."""
     if trials < 2:
         return math.inf
-    quantile, root = stats.t.ppf(1 - alpha / 2, trials - 1), math.sqrt(trials)
+    quantile, root = float(special.stdtrit(trials - 1, 1 - alpha / 2)), math.sqrt(trials)
 
     def short(effect: float) -> float:
         def finds(s: float) -> float:
-            bounds = np.array([-1.0, 1.0]) * quantile * s / root
-            return 1.0 - float(np.diff(stats.norm.cdf((bounds - effect) / sigma * root))[0])
+            bound = quantile * s / root
+            return 1.0 - _within((-bound - effect) / sigma * root, (bound - effect) / sigma * root)
 
         return _over_sd(finds, sigma, trials) - power
 
@@ -67,6 +72,11 @@ def minimum_detectable_effect(sigma: float, trials: int, alpha: float = 0.05, po
     while short(highest) < 0:
         highest *= 2
     return float(optimize.brentq(short, 0.0, highest, xtol=1e-9 * sigma))
+
+
+def _within(lo: float, hi: float) -> float:
+    """Chance that a standard normal value lies between two bounds."""
+    return float(special.ndtr(hi) - special.ndtr(lo))
 
 
 def planned(trials: int, n_test: int, margin: float, alpha: float) -> dict[str, float]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 from dsresearch.statistics.paired import RESAMPLES, Floats, farther_p, holm, sd, t_interval, tost_p
 from dsresearch.statistics.power import difference_sd, tost_power
@@ -283,4 +283,4 @@ def greater_p(d: Floats) -> float:
     spread, mean = float(sd(d)), float(d.mean())
     if spread == 0.0:
         return 0.0 if mean > 0 else 1.0
-    return float(stats.t.sf(mean / spread * np.sqrt(len(d)), len(d) - 1))
+    return float(special.stdtr(len(d) - 1, -mean / spread * np.sqrt(len(d))))
