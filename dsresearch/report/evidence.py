@@ -116,8 +116,8 @@ class Analysis:
         if self.study.exactness is not None and base is not None and cell is not None:
             pair = self._tested(base, cell)
             return str(pair.get("class", "")) if pair else ""
-        classes = [] if cell is None else self.study.values(cell, "eq_class")
-        return str(classes[0]) if len(classes) else ""
+        found = () if cell is None else tuple(self.study.values(cell, "eq_class"))
+        return str(found[0]) if found else ""
 
     @functools.cached_property
     def _arms(self) -> dict[str, Cell]:
