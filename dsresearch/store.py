@@ -225,8 +225,8 @@ class Store:
     def cells(self) -> list[CellFolder]:
         """Every cell that was ever planned here; a folder without cell.json is one that a kill left unplanned."""
         folder = self.root / "cells"
-        paths = sorted(folder.iterdir()) if folder.is_dir() else []
-        return [CellFolder(path) for path in paths if (path / "cell.json").exists()]
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []  # not paths, which take ten times as long to sort
+        return [CellFolder(folder / name) for name in names if os.path.exists(f"{folder}/{name}/cell.json")]
 
     def protocol(self) -> dict[str, Any]:
         """The content of protocol.toml. Raises InputError where this is no study's folder."""

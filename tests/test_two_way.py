@@ -54,6 +54,21 @@ def test_where_one_way_has_no_variance_it_is_the_percentile_bootstrap_of_scipy(w
     assert two_way_interval(d, level, resamples=40_000) == pytest.approx(tuple(expected), abs=0.04 * values.std())
 
 
+def test_a_stack_of_arms_has_the_bounds_of_each_arm_alone():
+    """Differences as the report has them, whose sums are whole numbers: the same bits, whatever stands beside."""
+    d = np.random.default_rng(6).choice([-100.0, 0.0, 100.0, np.nan], (3, 2, 4, 30))
+    d[1, 1, :, 1:] = np.nan  # pictures that most draws miss: their means are left out
+    d[1, 1, :, 0] = [0.0, 100.0, 100.0, -100.0]
+    found = two_way_interval(d, resamples=99)
+    assert found.lo.shape == found.hi.shape == (3, 2)
+    for place in np.ndindex(3, 2):
+        assert (found.lo[place], found.hi[place]) == two_way_interval(d[place], resamples=99)
+        assert np.isfinite([found.lo[place], found.hi[place]]).all()
+    alone = two_way_interval(np.zeros((3, 1, 5)))
+    assert (alone.lo == -np.inf).all()
+    assert alone.lo.shape == (3,)
+
+
 def test_pictures_that_a_trial_was_not_tested_on_do_not_count():
     """Against a literal loop over drawn trials and drawn pictures."""
     rng = np.random.default_rng(5)

@@ -57,7 +57,7 @@ def _drawn_means(values: Floats, seen: Floats, resamples: int, seed: int) -> Flo
         by_trial = of_pictures[start : start + block].astype(np.float64) @ both.T
         sums.append((by_trial.reshape(len(weights), -1, trials) * weights).sum(axis=-1))
     total, count = np.concatenate(sums).T.reshape(2, *values.shape[:-2], resamples)
-    return np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full_like(total, np.nan), where=count > 0), dtype=np.float64)
 
 
 @functools.lru_cache(maxsize=1)
