@@ -253,7 +253,8 @@ class Grouped(Formulation):
 class SuperSeparable(Formulation):
     """A separable convolution on each of G groups of channels (Kaiser et al. 2018, section 2.2).
 
-    G = 1 is the separable convolution. The groups of a stage never meet, but in the network's head.
+    G = 1 is the separable convolution. Kaiser et al. alternate coprime G; with one G in every module, as here, channels
+    of different groups meet in the network's head alone.
     """
 
     groups: int = 1

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import linalg
 
 from dsresearch.design import Design, bsconv_s_rank
 
@@ -149,7 +148,10 @@ def fuse(array: Floats, layout: str) -> Floats:
         case "join":
             return array.reshape(-1, array.shape[2])
         case "blocks":
-            return linalg.block_diag(*array)
+            blocks, rows, columns = array.shape
+            dense = np.zeros((blocks, rows, blocks, columns), array.dtype)
+            dense[np.arange(blocks), :, np.arange(blocks)] = array
+            return dense.reshape(blocks * rows, blocks * columns)
     return array
 
 
@@ -165,8 +167,9 @@ def split(array: Floats, layout: str, paths: int) -> Floats:
         case "join":
             return array.reshape(paths, -1, array.shape[1])
         case "blocks":
-            rows = np.split(array, paths, axis=0)
-            return np.stack([np.split(row, paths, axis=1)[i] for i, row in enumerate(rows)])
+            inputs, outputs = array.shape
+            blocks = array.reshape(paths, inputs // paths, paths, outputs // paths)
+            return blocks[np.arange(paths), :, np.arange(paths)]
     return array
 
 

@@ -52,7 +52,7 @@ CONTINUUM = Study(
         # channel (Chollet 2017, section 4.7)
         *(_g(groups, f"_{name}", activation=name) for name in ("relu", "elu") for groups in GROUPS),
         *(_separable(name, activation=name) for name in ("relu", "elu")),
-        # beyond the separable end: its 1x1 in groups as well, which then never meet within a stage
+        # beyond the separable end: its 1x1 in groups as well, which then meet in the head alone
         *(Arm(f"super{groups}", "super_separable", design={"groups": groups}) for groups in SEGMENTS),
         # one factor at a time
         *(_g(groups, "_pointwise_first", order="pointwise_first") for groups in SAMPLED),
