@@ -30,6 +30,7 @@ _NEXT = {
         "It would fall with the hybrid shown to be inside the margin and no rival as near to the baseline as it is"
     ),
     "INCOMPLETE": "What is missing comes first",
+    "NOT APPLICABLE": "A hybrid arm comes first",
     "INVALID": "The cause comes first: until it is found no number of trials changes the word",
 }
 
