@@ -5,6 +5,7 @@ Initial weights are drawn for each design apart, so that two formulations of one
 `rerun`, `bit` and `exact` take the baseline's.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -110,12 +111,14 @@ class Result:
     predictions: dict[str, np.ndarray]
 
     def save(self, path: Path) -> None:
-        """Keep the finished trial of an unfinished cell, whole or not at all."""
+        """Keep the finished trial of an unfinished cell, whole or not at all; the cell's folder must be there."""
         out = io.BytesIO()
         arrays = {f"curve/{name}": values for name, values in self.curve.items()}
         arrays |= {f"predictions/{name}": values for name, values in self.predictions.items()}
         np.savez(out, row=np.array(json.dumps(self.row)), **arrays)  # type: ignore[arg-type]
-        write_atomic(path, out.getvalue())
+        with contextlib.suppress(OSError):  # whose reason the writing tells
+            path.parent.mkdir(exist_ok=True)
+        write_atomic(path, out.getvalue(), parents=False)
 
     @classmethod
     def load(cls, path: Path) -> "Result":
@@ -183,6 +186,7 @@ class Training:
 
     def __init__(self, cell: Cell, pictures: data.Pictures, folder: Path) -> None:
         self.cell, self.source, self.folder = cell, pictures, folder
+        folder.mkdir(parents=True, exist_ok=True)  # here alone: a store that vanishes is not made anew
         self.checkpoints = Checkpoints(folder / "checkpoint")
         self.results: list[Result] = []
         self.resumed_from = 0  # epochs of all trials that another attempt had done

@@ -21,9 +21,10 @@ from dsresearch.export import export
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import ENVIRONMENT
-from dsresearch.schema import write_atomic, write_new
+from dsresearch.schema import WriteError, write_atomic, write_new
 from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import Plan
+from dsresearch.trials import Result
 
 ROOT = Path(__file__).parents[1]
 BASELINE = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials")
@@ -270,6 +271,12 @@ def test_a_folder_that_vanishes_ends_a_study_in_one_line(tmp_path: Path) -> None
     one_line_and_exit_2(process, "vanished", "No such file")
     assert not folder.exists()
     shutil.rmtree(tmp_path / "elsewhere")
+
+
+def test_a_finished_trial_does_not_make_a_removed_cell_anew(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="No such file"):
+        Result({}, {}, {}).save(tmp_path / "gone" / "trials" / "0.npz")
+    assert not (tmp_path / "gone").exists()
 
 
 # --- parents and children ---------------------------------------------------------------------------------------
