@@ -166,6 +166,24 @@ class Scripted(Crew):
         raise AssertionError("no process is started here")
 
 
+def test_the_roof_is_of_all_threads_where_processes_share_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One rank of two would reach half of it, and its program would stand above its own floor."""
+    alone: list[tuple[int, int]] = []
+
+    class Alone(Scripted):
+        def __init__(self, threads: int, devices: int = 1) -> None:
+            super().__init__({})
+            alone.append((threads, devices))
+
+    monkeypatch.setattr("dsresearch.bench.measure.Crew", Alone)
+    shared = Scripted({"ours": [500.0] * 5})
+    shared.threads, shared.devices = 4, 2
+    bench = Bench(shared, False, False, {}, lambda text: None)
+    list(rows(bench, Planned(case(NETWORKS["cpu"], "separable"), ()), Effort(rounds=3, seconds=1.0)))
+    assert alone == [(4, 1)]
+    assert bench.roofs["float32"]["bytes_per_s"] == 69e9
+
+
 def measured(rates: dict[str, list[Any]], **changes: Any) -> tuple[list[dict[str, Any]], Scripted]:
     scripted = Scripted(rates)
     bench = Bench(scripted, False, False, {}, lambda text: None)

@@ -39,6 +39,13 @@ def test_logits_are_those_that_another_implementation_gave(name: str) -> None:
     assert np.linalg.norm(our_logits(name) - wanted) < 1e-4 * np.linalg.norm(wanted)
 
 
+@pytest.mark.parametrize("name", LOGITS)
+def test_the_pictures_reach_the_logits(name: str) -> None:
+    """Where maps fade, all pictures have the logits of the last biases, and any body would agree."""
+    one, two = np.asarray(LOGITS[name]["logits"])
+    assert np.linalg.norm(one - two) > 10 * 1e-4 * np.linalg.norm(one)  # ten times the limit
+
+
 def test_every_family_was_compared_and_of_the_main_ones_every_point() -> None:
     for family in catalogue.FAMILIES:
         assert set(family.POINTS) & set(PARITY), family.__name__

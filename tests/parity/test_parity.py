@@ -34,7 +34,9 @@ from dsresearch.networks.catalogue import named  # noqa: E402
 from dsresearch.networks.vocabulary import Architecture  # noqa: E402
 
 SINGLE, DOUBLE = 1e-4, 1e-9  # relative; found are 1e-5 and 1e-12
-FADED = 1e4 * DOUBLE  # relative, between the two pictures: less would compare the biases of the last layers alone
+FADED = (
+    10 * SINGLE
+)  # relative, between the two pictures: with less the limit would pass biases of the last layers alone
 SOON_COMPILED = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 Record = Callable[[str, dict[str, object], np.ndarray | None], None]
 Arrays = dict[tuple[str, ...], np.ndarray]  # the gradients by leaf, those of the pictures under ("pictures",)
