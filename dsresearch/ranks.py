@@ -127,30 +127,31 @@ def _threads() -> set[int]:
     return {int(entry.name) for entry in Path("/proc/self/task").glob("[0-9]*")}
 
 
-def _let_messages_wait(threads: set[int]) -> None:
+def _let_messages_wait(threads: set[int], seconds: float = 2.0) -> None:
     """Have the computation come before gloo's thread, which is that of `threads` that waits for sockets.
 
     While a message is there that its rank is not ready for, gloo asks for it again and again, and takes the core from
     the computation that everyone waits for: two ranks then train slower than one (benchmarks/README.md). In the idle
-    class it has the core whenever the computation waits for a sum.
+    class it has the core whenever the computation waits for a sum. On a busy machine it is not yet asleep when it is
+    first looked at, so it is looked for again, for `seconds` at most.
     """
-    for thread in threads:
-        if _system_call(thread) in _WAITS_FOR_SOCKETS:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        waiting = [thread for thread in threads if _system_call(thread) in _WAITS_FOR_SOCKETS]
+        for thread in waiting:
             with contextlib.suppress(OSError):  # not allowed here: slower, and as right
                 os.sched_setscheduler(thread, os.SCHED_IDLE, os.sched_param(0))
+        if waiting or not any(map(_system_call, threads)):
+            return
+        time.sleep(0.01)
 
 
 def _system_call(thread: int) -> str:
-    """The number of the call that a thread of this process sleeps in; "" where that is not told."""
-    for _ in range(20):
-        try:
-            number = Path(f"/proc/self/task/{thread}/syscall").read_text().split()[0]
-        except OSError:
-            return ""
-        if number != "running":
-            return number
-        time.sleep(0.001)
-    return ""
+    """The number of the call that a thread of this process sleeps in, or "running"; "" where that is not told."""
+    try:
+        return Path(f"/proc/self/task/{thread}/syscall").read_text().split()[0]
+    except OSError:
+        return ""
 
 
 def _start(module: str, rank: int, count: int, address: str) -> "subprocess.Popen[bytes]":

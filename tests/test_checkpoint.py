@@ -122,7 +122,6 @@ def _full_disk(*_: Any, **__: Any) -> None:
 def test_going_on_from_any_epoch_is_the_continuation_of_the_same_run(tmp_path: Path) -> None:
     """Parameters, statistics, optimiser, keys and curve, against the run that the checkpoints were taken from."""
     straight, states, curves = Training(CELL, DIGITS, tmp_path / "straight"), {}, {}
-    straight.folder.mkdir()
     for epoch in straight:
         straight.keep()
         block = straight._block

@@ -94,17 +94,28 @@ def test_a_lost_process_fails_its_cell_and_leaves_none_behind(undisturbed: Path,
 
 
 COMPANY = """
-import json, os, pathlib
+import json, os, pathlib, time
 from dsresearch import ranks
+
+def idle(thread):
+    try:
+        return os.sched_getscheduler(thread) == os.SCHED_IDLE
+    except ProcessLookupError:  # it ended since it was listed
+        return False
+
+def found(pid):
+    for _ in range(600):  # another rank may still be on its way when rank 0 is ready
+        threads = [int(entry.name) for entry in pathlib.Path(f"/proc/{pid}/task").iterdir()]
+        if any(map(idle, threads)):
+            break
+        time.sleep(0.1)
+    return sorted(os.sched_getaffinity(pid)), sum(map(idle, threads)), idle(pid)
+
 cores = len(os.sched_getaffinity(0))
 with ranks.company("dsresearch.bench.share", 2, cores) as company:
     (other,) = company.others
-    found = {}
-    for name, pid in (("mine", os.getpid()), ("others", other.pid)):
-        threads = [int(entry.name) for entry in pathlib.Path(f"/proc/{pid}/task").iterdir()]
-        idle = [thread for thread in threads if os.sched_getscheduler(thread) == os.SCHED_IDLE]
-        found[name] = [sorted(os.sched_getaffinity(pid)), len(idle), pid in idle]
-print(json.dumps([cores, found, len(os.sched_getaffinity(0))]))
+    ranks_found = found(os.getpid()), found(other.pid)
+print(json.dumps([cores, ranks_found, len(os.sched_getaffinity(0))]))
 """
 
 
@@ -114,10 +125,10 @@ def test_ranks_have_their_own_cores_and_messages_wait_for_the_computation() -> N
     assert said.returncode == 0, said.stderr
     cores, found, after = json.loads(said.stdout.splitlines()[-1])
     assert after == cores  # given back at the end
-    for _, idle, computes in found.values():
+    for _, idle, computes in found:
         assert idle == 1  # gloo's thread
         assert not computes
-    mine, others = found["mine"][0], found["others"][0]
+    mine, others = found[0][0], found[1][0]
     if cores % 2 == 0:
         assert not set(mine) & set(others)
         assert len(mine) == len(others) == cores // 2
