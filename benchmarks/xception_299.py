@@ -6,8 +6,8 @@
 Sides: ours; Keras's on its JAX and PyTorch backends, as `predict_on_batch` and `train_on_batch` run it, float32. A
 training step is forward in training mode, cross entropy, backward, and SGD with momentum; neither side drops anything
 or augments. The first call compiles and is timed by itself; `images_per_s` is that of the median of the others. The
-file keeps what was measured before, so that sides and modes can be measured one after another. Training takes 6 GB of
-memory at batch 8, in proportion more at 32: give a smaller --batch where there is less.
+file keeps what was measured before, so that sides and modes can be measured one after another. Training at batch 32
+took 11 GB of memory here, 17 with Keras on PyTorch: give a smaller --batch where there is less.
 """
 
 import argparse
