@@ -20,7 +20,7 @@ from dsresearch.recipes import RECIPES
 from dsresearch.schema import TRIAL_COLUMNS
 from dsresearch.store import configuration
 from dsresearch.studies import Plan, is_published
-from dsresearch.trials import _one_ulp_away, _weights_key, enlarged, seeds_of
+from dsresearch.trials.start import _one_ulp_away, _weights_key, enlarged, seeds_of
 from tests.test_plan import cifar_like
 
 DIGITS = data.load("digits")

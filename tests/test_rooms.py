@@ -99,7 +99,7 @@ HOUSE = {
     ),
     "report": Room(
         "design documents studies schema statistics",
-        "numpy scipy pandas pyarrow matplotlib seaborn",
+        "numpy scipy pandas pyarrow matplotlib seaborn PIL",
         "matplotlib seaborn",
     ),
     "compare": Room("design schema statistics report", "numpy pandas", "matplotlib seaborn"),

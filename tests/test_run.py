@@ -212,13 +212,13 @@ def test_a_grid_is_compared_with_a_baseline_that_is_run_into_its_folder(tmp_path
 POISON = """
 import sys
 import jax.numpy as jnp
-from dsresearch import trials
+from dsresearch.trials import training
 
-honest = trials.initial_weights
+honest = training.initial_weights
 def poisoned(cell, *rest):
     params, stats = honest(cell, *rest)
     return ({**params, "stem": params["stem"].at[0, 0, 0, 0].add(1e-3)} if cell.control == "rerun" else params), stats
-trials.initial_weights = poisoned
+training.initial_weights = poisoned
 from dsresearch.cli import main
 sys.exit(main(["worker", "cell", *sys.argv[1:]]))
 """

@@ -16,7 +16,7 @@ from dsresearch.data.enlarge import enlarge as enlarge_pictures
 from dsresearch.data.enlarge import label_of
 from dsresearch.data.listing import Listing, listed
 from dsresearch.data.stream import AHEAD, Stream, Workers
-from dsresearch.design import InputError, nearest
+from dsresearch.design import InputError, nearest, whole
 from dsresearch.imagenet.settings import Settings
 from dsresearch.store import write_json
 
@@ -83,8 +83,7 @@ def settings_of(config: dict[str, Any]) -> Settings:
     for key in config.keys() - fields.keys() - BESIDE.keys() - {"seed"}:
         raise InputError(f"{key} is not a key, allowed: {', '.join([*fields, *BESIDE])}{nearest(key, fields)}")
     for key in ("workers", "processes", "train", "test"):
-        if not isinstance(config[key], int) or isinstance(config[key], bool) or not 0 <= config[key] <= 10**7:
-            raise InputError(f"{key}={config[key]!r} is not allowed: a whole number from 0")
+        whole(key, config[key], 0, 10**7)
     given = {key: config[key] for key in fields if key in config}
     if isinstance(given["networks"], (list, tuple)):
         given["networks"] = ",".join(map(str, given["networks"]))

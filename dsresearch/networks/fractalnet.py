@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dsresearch.design import InputError
+from dsresearch.design import number, whole
 from dsresearch.networks.blocks import separable
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
@@ -50,10 +50,8 @@ class FractalNet(Architecture):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, least, most in (("columns", 1, 8), ("blocks", 0, len(self.features))):
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name}={getattr(self, name)} is not allowed: a whole number from {least} to {most}")
-        if not 0 <= self.global_share <= 1:
-            raise InputError(f"global_share={self.global_share!r} is not allowed: a number from 0 to 1")
+            whole(name, getattr(self, name), least, most)
+        number("global_share", self.global_share, 0, 1)
 
     @property
     def trained(self) -> Architecture:

@@ -15,8 +15,9 @@ from pathlib import Path
 from dsresearch import report
 from dsresearch.design import InputError
 from dsresearch.paper.claims import claims_csv, claims_tex, decided, read_claims
-from dsresearch.paper.facts import Results, numbers, read_results
+from dsresearch.paper.facts import Results, read_results
 from dsresearch.paper.latex import interior_tex, numbers_tex, studies_tex
+from dsresearch.paper.numbers import numbers
 from dsresearch.schema import write_atomic
 
 __all__ = ["main"]

@@ -7,19 +7,15 @@ its values stand beside the paper's with the name of the study, and the claim is
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import optimize
 
 from dsresearch import cost
+from dsresearch.paper.facts import PAPER_TEST, Results
 from dsresearch.statistics.power import difference_sd, run_sd, tost_power
 from dsresearch.studies import PROFILES
 
-if TYPE_CHECKING:
-    from dsresearch.paper.facts import Results
-
-PAPER_TEST = 6_000  # pictures in the hybrid paper's test set
 PAPER_TRIALS = PROFILES["paper"]["protocol"]["trials"]
 _SIMULATED = 20_000  # studies
 STATUSES = ("reproduced", "not", "undecided", "not run")
@@ -46,7 +42,7 @@ def _word(holds: bool) -> str:
 # --- from studies -----------------------------------------------------------------------------------------------
 
 
-def difference(results: "Results", arm: str, value: float, reading: str) -> Finding:
+def difference(results: Results, arm: str, value: float, reading: str) -> Finding:
     """A row of Figure 4 under a reading of its statistic, with its interval; decided by the papers' own setting alone.
 
     A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0.
@@ -67,7 +63,7 @@ def _folded(lo: float, hi: float) -> tuple[float, float]:
     return (0.0 if lo <= 0 <= hi else min(abs(lo), abs(hi))), max(abs(lo), abs(hi))
 
 
-def verdict(results: "Results", reading: str) -> Finding:
+def verdict(results: Results, reading: str) -> Finding:
     """The verdict on a reading of the hybrid."""
     chosen = results.hybrid()
     if chosen is None or reading not in chosen[1].verdict["readings"]:
@@ -78,7 +74,7 @@ def verdict(results: "Results", reading: str) -> Finding:
     return Finding(status.get(word, "undecided") if study.decides else "not run", word, source=name)
 
 
-def relation(results: "Results", arm: str, expected: str, other: str = "separable") -> Finding:
+def relation(results: Results, arm: str, expected: str, other: str = "separable") -> Finding:
     """The class of two formulations, proven by weight transport: `exact`, `reparam` or `distinct`."""
     word, source = results.proofs.get((other, arm)), "measurements/exactness.json"
     if word is None:
@@ -91,7 +87,7 @@ def relation(results: "Results", arm: str, expected: str, other: str = "separabl
 # --- from counts and closed forms -------------------------------------------------------------------------------
 
 
-def count(results: "Results", network: str, field: str, value: int, within: int = 0) -> Finding:
+def count(results: Results, network: str, field: str, value: int, within: int = 0) -> Finding:
     """Parameters (`trainable`) or multiply-adds (`macs`) of a published network, as `dsresearch cost` counted them."""
     if network not in results.counts:
         return NOT_RUN
@@ -99,7 +95,7 @@ def count(results: "Results", network: str, field: str, value: int, within: int 
     return Finding(_word(abs(ours - value) <= within), f"{ours:,}", source="measurements/cost.jsonl")
 
 
-def layer(results: "Results", separable: bool, field: str, value: float, outputs: int = 512) -> Finding:
+def layer(results: Results, separable: bool, field: str, value: float, outputs: int = 512) -> Finding:
     """The encyclopedia's numerical example in closed form: a 3 x 3 layer from 512 channels on 14 x 14 pixels."""
     pixels = 14 * 14
     regular = cost.conv(3, 512, outputs, pixels)
@@ -115,7 +111,7 @@ def layer(results: "Results", separable: bool, field: str, value: float, outputs
 
 
 def printed(
-    results: "Results",
+    results: Results,
     values: Sequence[float],
     below: float | None = None,
     beyond: float = 0.0,
@@ -142,7 +138,7 @@ def printed(
     return Finding(_word(holds), text, source=source)
 
 
-def noise(results: "Results", value: float, chance: float = 0.05) -> Finding:
+def noise(results: Results, value: float, chance: float = 0.05) -> Finding:
     """Whether a printed control can be a mean of |d| of two runs of one function."""
     d = np.random.default_rng(0).normal(0.0, difference_sd(PAPER_TEST), (_SIMULATED, PAPER_TRIALS))
     most = value + 0.005  # what rounds to the printed value or less
@@ -150,7 +146,7 @@ def noise(results: "Results", value: float, chance: float = 0.05) -> Finding:
     return Finding(_word(a >= chance), f"chance {a:.4f} as A, {b:.2f} as B", source="simulation")
 
 
-def gap(results: "Results", values: Sequence[float]) -> Finding:
+def gap(results: Results, values: Sequence[float]) -> Finding:
     """Whether two printed differences are farther apart than two runs of one function are expected to be."""
     apart = abs(values[0] - values[1])
     return Finding(
@@ -158,7 +154,7 @@ def gap(results: "Results", values: Sequence[float]) -> Finding:
     )
 
 
-def winner(results: "Results", value: float, arms: int = 5) -> Finding:
+def winner(results: Results, value: float, arms: int = 5) -> Finding:
     """The expected least B among arms that are the baseline's own function: would noise crown a winner?"""
     rng = np.random.default_rng(0)
     errors = rng.normal(0.0, run_sd(PAPER_TEST), (_SIMULATED, arms + 1, PAPER_TRIALS)).mean(axis=2)
@@ -166,14 +162,14 @@ def winner(results: "Results", value: float, arms: int = 5) -> Finding:
     return Finding(_word(least > value), f"{least:.3f}", source="simulation")
 
 
-def margin(results: "Results", trials: int, n_test: int, value: float, power: float = 0.8) -> Finding:
+def margin(results: Results, trials: int, n_test: int, value: float, power: float = 0.8) -> Finding:
     """The smallest margin at which a design shows equal arms to be equal, with the given chance."""
     sigma = difference_sd(n_test)
     least = optimize.brentq(lambda m: tost_power(sigma, trials, m) - power, 0.01, 5.0)
     return Finding(_word(least <= value), f"{least:.2f}", source="normal model")
 
 
-def read(results: "Results", value: str, status: str) -> Finding:
+def read(results: Results, value: str, status: str) -> Finding:
     """What the primary source says, read and not computed."""
     return Finding(status, value, source="read")
 

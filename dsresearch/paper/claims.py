@@ -7,14 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dsresearch.design import InputError, one_of
 from dsresearch.paper.checks import CHECKS, NOT_RUN, STATUSES, Finding
+from dsresearch.paper.facts import Results
 from dsresearch.report.tables import escape_latex
-
-if TYPE_CHECKING:
-    from dsresearch.paper.facts import Results
 
 SOURCES = {"hybrid": "Ghosh 2017", "xception": "Chollet 2017", "encyclopedia": "encyclopedia page"}
 WRITTEN = ("id", "source", "location", "quote", "quantity", "paper_value", "criterion")
@@ -60,7 +58,7 @@ def read_claims(path: Path) -> list[dict[str, Any]]:
     return list(claims)
 
 
-def decided(claims: Sequence[Mapping[str, Any]], results: "Results") -> Claims:
+def decided(claims: Sequence[Mapping[str, Any]], results: Results) -> Claims:
     """Every claim with our value and its status; one without a check has not been run."""
     rows = []
     for claim in claims:

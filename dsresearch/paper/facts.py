@@ -1,7 +1,7 @@
-"""What the paper reads of the results: verdicts, rows, counts and proofs; and its numbers by name."""
+"""What the paper reads of the results: verdicts, rows, counts and proofs."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,15 +10,9 @@ import pandas as pd
 
 from dsresearch import compare
 from dsresearch.design import InputError
-from dsresearch.paper.checks import PAPER_TEST, expected_noise
-from dsresearch.paper.claims import Claims
-from dsresearch.statistics import chances
-from dsresearch.statistics.power import PLANNED_ERROR
-from dsresearch.studies import PROFILES
 
-MARGIN, ALPHA = 0.25, 0.05  # of the two designs below, as the protocol's defaults
+PAPER_TEST = 6_000  # pictures in the hybrid paper's test set
 DESIGNS = {"paper": PAPER_TEST, "confirm": 10_000}  # test pictures of the profiles that were planned for CIFAR-10
-SIMULATED = 4_000  # studies behind a chance: a Monte-Carlo error below one percentage point
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class StudyFacts:
     def comparison(self, key: str) -> Mapping[str, Any] | None:
         """The statistics of an arm or a control against the baseline."""
         for found in self.verdict["comparisons"]:
-            if key == _key(found):
+            if key == key_of(found):
                 return dict(found)
         return None
 
@@ -88,80 +82,6 @@ def _json(path: Path) -> Any:
         raise InputError(f"{path}: {error}, allowed: JSON") from None
 
 
-# --- numbers ----------------------------------------------------------------------------------------------------
-
-
-def numbers(results: Results, claims: Claims) -> dict[str, str]:
-    """Every number that the text may use, by name, as it is printed."""
-    found = dict(_planning())
-    for name, study in results.studies.items():
-        found |= {f"{name}/{key}": text for key, text in _of_study(study)}
-    for name, count in results.counts.items():
-        found |= {f"count/{name}/{key}": f"{count[key]:,}" for key in ("trainable", "macs")}
-    found |= {f"claims/{status}": str(n) for status, n in claims.counts().items()}
-    found["claims/all"] = str(len(claims.rows))
-    found |= {f"paper/{row['id']}": str(row["paper_value"]) for row in claims.rows}
-    return found
-
-
-def _planning() -> Iterator[tuple[str, str]]:
-    a, b = expected_noise()
-    yield from (("noise/A", f"{a:.2f}"), ("noise/B", f"{b:.3f}"), ("noise/error", f"{PLANNED_ERROR:g}"))
-    yield "simulated", f"{SIMULATED:,}"
-    for profile, n_test in DESIGNS.items():
-        trials, epochs = PROFILES[profile]["protocol"]["trials"], PROFILES[profile]["recipe"]["epochs"]
-        chance = chances(trials, n_test, MARGIN, ALPHA, studies=SIMULATED)["SUPPORTED"]
-        yield f"design/{profile}/trials", str(trials)
-        yield f"design/{profile}/tested", f"{n_test:,}"
-        yield f"design/{profile}/epochs", str(epochs)
-        yield f"design/{profile}/supported", f"{100 * chance:.0f}"
-
-
-def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
-    verdict, rows = study.verdict, study.rows
-    yield from ((key, str(verdict[key])) for key in ("dataset", "profile", "trials", "verdict"))
-    yield from (("tested", f"{verdict['n_test']:,}"), ("trained", f"{rows['n_train'].iloc[0]:,}"))
-    yield from (("margin", f"{verdict['margin_pp']:g}"), ("alpha", f"{verdict['alpha']:g}"))
-    yield from (("picture", f"{100 / verdict['n_test']:.2f}"), ("models", f"{len(rows):,}"))
-    yield from ((key, f"{rows[key].iloc[0]}") for key in ("epochs", "width", "depth", "batch_size"))
-    yield "supported", f"{100 * verdict['planned']['chances_if_equal']['SUPPORTED']:.0f}"
-    if verdict["planned"]["mde80_pp"] is not None:
-        yield "mde", f"{verdict['planned']['mde80_pp']:.2f}"
-    yield from ((f"verdict/{name}", reading["verdict"]) for name, reading in verdict["readings"].items())
-    yield from ((f"class/{name}", word) for name, word in study.classes.items())
-    for key, of in rows.groupby("key", sort=False):
-        yield f"{key}/error", f"{of['error_pct'].mean():.2f}"
-        if len(of) > 1:
-            yield f"{key}/error-sd", f"{of['error_pct'].std():.2f}"
-        yield f"{key}/params", f"{of['params'].iloc[0]:,}"
-    if study.twins is not None:
-        yield from _of_twins(study.twins)
-    for found in verdict["comparisons"]:
-        yield from ((f"{_key(found)}/{name}", text) for name, text in _of_comparison(found))
-
-
-def _of_twins(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
-    """Where the twins of the baseline stand at the first and the last step: median over trials, relative."""
-    yield "twins/steps", f"{rows['step'].max():,}"
-    for kind, of in rows.groupby("control_kind", sort=False):
-        for name, step in (("first", 0), ("last", rows["step"].max())):
-            distance = of[of["step"] == step]["relative_distance"].median()
-            yield f"twins/{kind}/{name}", f"{distance:.2g}" if distance >= 1e-3 or not distance else f"{distance:.0e}"
-
-
-def _of_comparison(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The statistics of an arm; those that one trial does not give are null in verdict.json and have no name here."""
-    yield from (("A", f"{found['a']:.2f}"), ("B", f"{found['b']:.2f}"), ("mean", f"{found['mean'] + 0.0:+.2f}"))
-    bounds = {"A": found["a_bca95"], "mean": found["t95"], "tost": found["t_tost"]}
-    for name, (lo, hi) in bounds.items():
-        if lo is not None and hi is not None:
-            sign = "" if name == "A" else "+"
-            yield f"{name}-interval", f"[{lo + 0.0:{sign}.2f}, {hi + 0.0:{sign}.2f}]"
-    for name, key in (("sd", "sd"), ("needed-margin", "equivalence_margin")):
-        if found[key] is not None:
-            yield name, f"{found[key]:.2f}"
-    yield "p", f"{found['p_sign_flip']:.2f}"
-
-
-def _key(found: Mapping[str, Any]) -> str:
+def key_of(found: Mapping[str, Any]) -> str:
+    """The name of an arm or control among the comparisons of a verdict."""
     return (found["control_kind"] or found["arm"]) + ("" if found["match"] == "width" else f"@{found['match']}")

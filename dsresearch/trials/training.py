@@ -1,21 +1,9 @@
-"""A cell's trials, from their seeds to what is recorded of them.
+"""The training of a cell, epoch by epoch, and what is recorded of its models at the end."""
 
-One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers).
-Initial weights are drawn for each design apart, so that two formulations of one function start apart; only the controls
-`rerun`, `bit` and `exact` take the baseline's.
-"""
-
-import contextlib
-import dataclasses
 import hashlib
-import io
-import json
 import math
 import sys
-import zipfile
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,134 +15,16 @@ from flax import linen as nn
 
 from dsresearch import data
 from dsresearch.checkpoint import Checkpoints
-from dsresearch.design import Design, digest, identity, seed_of
+from dsresearch.design import Design
 from dsresearch.networks.build import Network
 from dsresearch.networks.stack import Stack
-from dsresearch.schema import write_atomic
-from dsresearch.studies import Cell, Varied, network_cost
+from dsresearch.studies import Cell, network_cost
 from dsresearch.train import Pictures, Program, Row, State, Trial, stacked
-from dsresearch.transport import transport_network
+from dsresearch.trials.result import Result, tree_sha256
+from dsresearch.trials.start import enlarged, initial_weights, seeds_of
 
 Tree = Any
-
-
-# --- where a trial starts ---------------------------------------------------------------------------------------
-
-
-class Seeds(NamedTuple):
-    """The four sources of chance of a trial, each its own seed of 32 bits."""
-
-    split: int
-    init: int
-    order: int
-    augment: int
-
-
-def seeds_of(cell: Cell, trial: int) -> Seeds:
-    """A trial's seeds, by protocol seed, trial and purpose; the `seed` and `split` controls draw theirs anew."""
-    anew = {"seed": ("init", "order"), "split": ("split",)}.get(cell.control, ())
-
-    def seed(purpose: str) -> int:
-        return seed_of(cell.protocol.seed, trial, f"{purpose}/{cell.control}" if purpose in anew else purpose)
-
-    return Seeds(*(seed(purpose) for purpose in Seeds._fields))
-
-
-def initial_weights(cell: Cell, program: Program, seeds: Seeds, image: tuple[int, int, int]) -> tuple[Tree, Tree]:
-    """Weights and statistics that a trial of this cell starts from, as its kind of control says."""
-    if cell.control != "exact":
-        params, stats = program.run_draw(_weights_key(seeds, cell.design), image)
-        return (_one_ulp_away(params) if cell.control == "bit" else params), stats
-    assert isinstance(cell.design, Design)  # published networks have no strict reformulation, and no such control
-    baseline = dataclasses.replace(cell.design, formulation="separable")
-    drawn = dataclasses.replace(program, network=Stack(baseline, program.network.classes))  # type: ignore[attr-defined]
-    params, stats = drawn.run_draw(_weights_key(seeds, baseline), image)
-    return transport_network(params, stats, baseline, cell.design)
-
-
-def _weights_key(seeds: Seeds, design: Varied) -> jax.Array:
-    """The trial's init key folded with the design: identical functions start apart, identical designs together.
-
-    Networks that differ in their evaluation alone start, and are trained, as one.
-    """
-    trained = design if isinstance(design, Design) else design.trained
-    return jax.random.fold_in(jax.random.key(seeds.init), zlib.crc32(digest(identity(trained)).encode()))
-
-
-def _one_ulp_away(params: Tree) -> Tree:
-    """The weights with the first of the first kernel moved to the next larger number; the stack's is its stem."""
-    leaves, structure = jax.tree.flatten(params)
-    place = next(i for i, leaf in enumerate(leaves) if leaf.ndim == 4) if "stem" not in params else None
-    kernel = np.array(params["stem"] if place is None else leaves[place])
-    kernel[0, 0, 0, 0] = np.nextafter(kernel[0, 0, 0, 0], np.float32(np.inf))
-    if place is None:
-        return {**params, "stem": jnp.asarray(kernel)}
-    leaves[place] = jnp.asarray(kernel)
-    return jax.tree.unflatten(structure, leaves)
-
-
-def enlarged(images: np.ndarray, side: int) -> np.ndarray:
-    """Square pictures uint8 [n, s, s, C] with every pixel repeated, so that they have `side` pixels a side."""
-    times = side // images.shape[1]
-    return images if times == 1 else images.repeat(times, 1).repeat(times, 2)
-
-
-# --- what is recorded of it -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Result:
-    """A trained model: its row, its curve by epoch, its predictions on the trial's test pictures."""
-
-    row: dict[str, Any]
-    curve: dict[str, np.ndarray]
-    predictions: dict[str, np.ndarray]
-
-    def save(self, path: Path) -> None:
-        """Keep the finished trial of an unfinished cell, whole or not at all; the cell's folder must be there."""
-        out = io.BytesIO()
-        arrays = {f"curve/{name}": values for name, values in self.curve.items()}
-        arrays |= {f"predictions/{name}": values for name, values in self.predictions.items()}
-        np.savez(out, row=np.array(json.dumps(self.row)), **arrays)  # type: ignore[arg-type]
-        with contextlib.suppress(OSError):  # whose reason the writing tells
-            path.parent.mkdir(exist_ok=True)
-        write_atomic(path, out.getvalue(), parents=False)
-
-    @classmethod
-    def load(cls, path: Path) -> "Result":
-        """Read what `save` wrote. Raises OSError where it is missing and ValueError where it is damaged."""
-        try:
-            return cls._read(io.BytesIO(path.read_bytes()))
-        except (zipfile.BadZipFile, KeyError, EOFError, RuntimeError) as error:
-            raise ValueError(f"{path} is damaged: {error}") from error
-
-    @classmethod
-    def _read(cls, file: io.BytesIO) -> "Result":
-        with np.load(file, allow_pickle=False) as kept:
-            parts: dict[str, dict[str, np.ndarray]] = {"curve": {}, "predictions": {}}
-            for name in kept.files:
-                if name != "row":
-                    part, key = name.split("/")
-                    parts[part][key] = kept[name]
-            return cls(json.loads(str(kept["row"])), **parts)
-
-
-def tree_sha256(tree: Tree) -> str:
-    """sha256 of the arrays of a tree with their paths, types and shapes."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        array = np.asarray(leaf)
-        total.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}\n".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
-    return total.hexdigest()
-
-
-def _number(value: Any) -> float | None:
-    """A finite float for a record, or None: a diverged model has no loss."""
-    return float(value) if math.isfinite(value) else None
-
-
-# --- training a cell --------------------------------------------------------------------------------------------
+_COUNTS = {"step", "train_wrong", "test_wrong"}  # of a row: whole numbers
 
 
 class Epoch(NamedTuple):
@@ -356,4 +226,6 @@ class _Model(NamedTuple):
     initial: str
 
 
-_COUNTS = {"step", "train_wrong", "test_wrong"}
+def _number(value: Any) -> float | None:
+    """A finite float for a record, or None: a diverged model has no loss."""
+    return float(value) if math.isfinite(value) else None
