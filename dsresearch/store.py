@@ -114,10 +114,18 @@ class CellFolder:
 
     def config(self) -> dict[str, Any]:
         """What the cell is: the configuration of its Sacred run. Raises InputError where it is missing or damaged."""
+        found = self.whole_config()
+        if found is None:
+            raise InputError(f"{self.path / 'cell.json'} is missing or damaged; `dsresearch run` writes it again")
+        return found
+
+    def whole_config(self) -> dict[str, Any] | None:
+        """What the cell is, or None where that is missing or damaged."""
         found = _read_json(self.path / "cell.json")
         if not (has(found, _OF_CELL) and found["control"] in CONTROL_KINDS and found["match"] in MATCHES):
-            raise InputError(f"{self.path / 'cell.json'} is missing or damaged; `dsresearch run` writes it again")
-        return {"first": 0, **found}
+            return None
+        config = {"first": 0, **found}
+        return config if isinstance(config["first"], int) else None
 
     def result(self) -> dict[str, Any] | None:
         """The result of a done cell, else None."""
@@ -263,10 +271,9 @@ class Store:
         """One name, two cells: their rows could not be told apart."""
         here = {}
         for folder in self.cells():
-            config = _read_json(folder.path / "cell.json")
-            if not isinstance(config, dict):
-                continue  # damaged: `describe` writes it again
-            here[config["arm"], config["control"], config["match"], config.get("first", 0)] = folder.id
+            config = folder.whole_config()
+            if config is not None:  # else `describe` writes it again
+                here[config["arm"], config["control"], config["match"], config["first"]] = folder.id
         for cell in plan.asked:
             other = here.get((cell.arm, cell.control, cell.match, cell.first), cell.id)
             if other != cell.id:
@@ -294,7 +301,7 @@ class Store:
         """Write what a cell is, once."""
         folder = self.cell(cell)
         _make(folder.path)
-        if not isinstance(_read_json(folder.path / "cell.json"), dict):
+        if folder.whole_config() is None:
             write_json(folder.path / "cell.json", configuration(cell, plan))
 
 
