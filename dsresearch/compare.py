@@ -238,6 +238,7 @@ def _note(arm: pd.DataFrame, base: pd.DataFrame, both: pd.DataFrame) -> str:
     ]
     same, alone = int(both["bit_identical"].sum()), sorted(set(arm["trial"]) ^ set(base["trial"]))
     said = [f"bit-identical in {same} of {len(both)}"] if same else []
+    said += ["no variance"] if len(both) > 1 and not np.ptp(both["d_pp"]) and same < len(both) else []
     said += [f"no pair in trials {spans(alone)}"] if alone else []
     said += [f"{n} diverged" for n in [int((both["status"] == "diverged").sum())] if n]
     return "; ".join([*said, *(["other settings: " + "; ".join(settings)] if settings else [])])
@@ -247,6 +248,8 @@ def _relation(row: pd.Series, alpha: float) -> str:
     """One word: what the tests at alpha say of an arm, the difference corrected for all arms of the table."""
     if row["bit_identical"] == row["pairs"]:
         return "bit-identical"
+    if row["pairs"] > 1 and row["sd"] == 0.0:
+        return "undecided"  # no test can be made of differences without variance
     differs, near = row["p_holm"] < alpha, row["p_tost"] < alpha
     return {(True, True): "different, within the margin", (True, False): "different", (False, True): "equivalent"}.get(
         (bool(differs), bool(near)), "undecided"

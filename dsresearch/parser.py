@@ -96,7 +96,8 @@ def build() -> argparse.ArgumentParser:
         formatter_class=formatter,
     )
     run.set_defaults(command="run")
-    run.add_argument("study", metavar="STUDY", help="hybrid, continuum, residual, activation, twins, ...")
+    studies = "hybrid, continuum, residual, activation, twins, fractalnet, darknet, xception"
+    run.add_argument("study", metavar="STUDY", help=studies)
     run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
     run.add_argument("--out", type=_path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
@@ -127,7 +128,10 @@ def build() -> argparse.ArgumentParser:
     report.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the study's folder)")
     report.add_argument("--beside", type=_path, metavar="DIR", help="another study's folder, to print its table beside")
     report.add_argument(
-        "--into", type=_path, metavar="FILE", help="a Markdown page to put the table in, at its markers"
+        "--into",
+        type=_path,
+        metavar="FILE",
+        help="a Markdown page to put table and findings in, at its markers",
     )
 
     again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
@@ -139,7 +143,12 @@ def build() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
     compare.set_defaults(command="compare")
     compare.add_argument("folders", type=_path, nargs="+", metavar="DIR", help="a study's folder")
-    compare.add_argument("--baseline", required=True, metavar="KEY", help="the arm that all others are compared with")
+    compare.add_argument(
+        "--baseline",
+        required=True,
+        metavar="KEY",
+        help="the arm to compare with; of several DIR, FOLDER/ARM",
+    )
     compare.add_argument("--to", type=_path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
 
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")

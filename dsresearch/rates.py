@@ -26,7 +26,17 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     usual = median(rates.values())
     seconds = sum(plan.images(cell) * plan.cost(cell).macs / rates.get(_kind(cell), usual) for cell in cells)
     threads = found["machine"].get("threads", "all")
-    return f"about {seconds / 3600:.2g} hours of training at the rate that `bench` measured here with {threads} threads"
+    return (
+        f"about {_duration(seconds)} of training, with compilation on top, at the rate that `bench` measured on this "
+        f"processor with {threads} threads"
+    )
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("hours", 3600), ("minutes", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{max(1.0, seconds):.0f} s"
 
 
 def _newest(folder: Path) -> Mapping[str, Any] | None:

@@ -36,7 +36,7 @@ def spine(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 def test_the_spine_runs_from_a_regular_to_a_separable_convolution_under_every_match(spine: Analysis) -> None:
     found = {one.name: one for one in series(spine)}
     assert next(iter(found)) == "width 8"
-    for name in ("width 8", "equal parameters", "equal multiply-adds", "width 8, relu", "width 8, elu"):
+    for name in ("width 8", "nearest parameters", "nearest multiply-adds", "width 8, relu", "width 8, elu"):
         assert list(found[name].arms) == [1, 2, 4, 8, 16, 32]
         assert found[name].end.setup == "separable"
     assert list(found["width 12"].arms) == [1, 3, 6, 12, 24, 48]

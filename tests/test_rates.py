@@ -24,7 +24,8 @@ def test_a_network_of_the_benchmark_trains_at_its_rate(tmp_path: Path) -> None:
     measured = cost.stack(setup("separable", width=8, depth=1), image=8, channels=3, classes=10).macs
     seconds = MADE.images(cell) * MADE.cost(cell).macs / (100 * measured)
     assert estimate(MADE, [cell], tmp_path) == (
-        f"about {seconds / 3600:.2g} hours of training at the rate that `bench` measured here with 2 threads"
+        f"about {seconds:.0f} s of training, with compilation on top, at the rate that `bench` measured on "
+        "this processor with 2 threads"
     )
 
 

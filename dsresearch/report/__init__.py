@@ -13,6 +13,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from dsresearch.design import InputError
 from dsresearch.report import draw_trials, table_factors, table_facts, table_noise, table_plan, table_twins
 from dsresearch.report.beside import beside as side_by_side
 from dsresearch.report.cell import one_line
@@ -90,6 +91,8 @@ def main(
     change our mind. A report in the study's own folder ends with its manifest.json. Returns 1 where a verdict is
     INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
     """
+    if into is not None and not Path(into).is_file():
+        raise InputError(f"--into={one_line(into)} is no file, allowed: a Markdown page with markers")
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
     listed = tables(analysis)

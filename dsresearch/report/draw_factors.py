@@ -46,10 +46,11 @@ def continuum(analysis: Analysis) -> Picture | None:
     title = "From a regular to a separable convolution"
     caption = (
         "Mean test error after the last epoch with its 95 % t interval over trials, against the group count G; the "
-        "last point of a line is the separable convolution. Left: at equal width, parameters and multiply-adds. "
+        "last point of a line is the separable convolution. Left: at equal width, and at the widths "
+        "whose parameters or multiply-adds are nearest (the table has by how much they miss). "
         "Middle: without an activation between the two operations, with ReLU, with ELU. Right: multiply-adds and "
         "training speed of the equal-width line, as a share of its separable end's; the speed is that of the machine "
-        "as it was. Points of a group count are drawn side by side."
+        "as it was, and says little where other work shared it. Points of a group count are drawn side by side."
     )
     plain = found[0]
     sizes = [one for one in found if one.at.activation == "none" and one.at.order == plain.at.order]

@@ -228,7 +228,7 @@ def series(analysis: Analysis) -> list[Series]:
 
 
 def _series_name(at: Point) -> str:
-    equal = {"width": f"width {at.width}", "params": "equal parameters", "macs": "equal multiply-adds"}[at.match]
+    equal = {"width": f"width {at.width}", "params": "nearest parameters", "macs": "nearest multiply-adds"}[at.match]
     changed = [at.activation or ""] if at.activation != "none" else []
     changed += ["1x1 first"] if at.order != ORDERS[0] else []
     changed += ["residual"] if at.residual else []

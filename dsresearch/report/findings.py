@@ -63,17 +63,28 @@ def _inside(analysis: Analysis, plain: Series) -> str:
 
 
 def _matched(analysis: Analysis, found: list[Series]) -> str:
-    said = []
+    """The lowest error at equal size; widths are whole, so that sizes are equal only so far."""
+    said: dict[str, list[str]] = {}  # what was found -> where
     for one in found:
         best = min(one.arms, key=lambda g: float(errors(analysis.study, one.arms[g]).mean()))
         error = errors(analysis.study, one.arms[best]).mean()
         if one.arms[best] == one.end:
-            said.append(f"at {one.name} the separable end has the lowest mean error ({error:.2f} %)")
+            what = f"the separable end has the lowest mean error ({error:.2f} %)"
         else:
             against = _said(_against(analysis, one.arms[best], one.end))
-            said.append(f"at {one.name} G = {best} has the lowest mean error ({error:.2f} %), {against} from separable")
-    text = " and ".join(said) if said else "no series at equal size has been run"
+            what = f"G = {best} has the lowest mean error ({error:.2f} %), {against} from separable"
+        said.setdefault(what, []).append(f"at {one.name} ({_misses(analysis, one)})")
+    text = ", and ".join(f"{' as well as '.join(where)} {what}" for what, where in said.items())
+    text = text or "no series at equal size has been run"
     return f"{text[0].upper()}{text[1:]}."
+
+
+def _misses(analysis: Analysis, matched: Series) -> str:
+    """How far the arms of a matched series are from the separable end's size."""
+    size = {"params": "params", "macs": "macs_fwd"}[matched.at.match]
+    sizes = {cell: analysis.study.rows(cell)[size].iloc[0] for cell in matched.arms.values()}
+    off = [100 * (of / sizes[matched.end] - 1) for cell, of in sizes.items() if cell != matched.end]
+    return f"as near as whole widths come, {min(off):+.0f} to {max(off):+.0f} %"
 
 
 def _activation(analysis: Analysis, plain: Series) -> str:

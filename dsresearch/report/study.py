@@ -258,6 +258,11 @@ def read_study(folder: Path) -> Study:
     if not (folder / "protocol.toml").is_file():
         raise InputError(f"DIR={str(folder)!r} is not a study: no protocol.toml, allowed: a folder that `run` made")
     about = read_protocol(folder / "protocol.toml")
+    if not (folder / "trials.csv").exists():
+        raise InputError(
+            f"DIR={str(folder)!r} has no trials.csv: nothing is trained yet, allowed: a folder in which `dsresearch "
+            "run` has finished a cell"
+        )
     protocol = decided_in(about)
     cells = dict.fromkeys(
         Cell(*(entry[name] for name in _NAMES)) for entry in about["cells"]

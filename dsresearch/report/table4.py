@@ -173,7 +173,9 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     found = analysis.comparisons.get(cell)
     if found is None:
         has_rows = len(analysis.study.places(cell)) > 0
-        return dict.fromkeys(STATISTICS, "no baseline" if has_rows else "missing"), []
+        if not has_rows:
+            return dict.fromkeys(STATISTICS, "missing"), []
+        return dict.fromkeys(STATISTICS, "no baseline"), ["`dsresearch compare DIR --baseline ARM` has one"]
     values = {
         "A_mean_abs_diff_pp": found.a,
         "A_ci95": found.a_bca95,

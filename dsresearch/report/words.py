@@ -23,13 +23,15 @@ WORDS: Mapping[str, str] = {
     ),
     "INCOMPLETE": (
         "Not everything that the rule needs has been trained yet, so that no conclusion is drawn; what there is "
-        "stands in the tables. The reasons below name what is missing and the command that adds it."
+        "stands in the tables. The reasons below name what is missing."
     ),
     "INVALID": (
         "The machinery or the pairing cannot be trusted here, so that nothing may be concluded from these numbers "
         "before its cause is found: a control that must agree does not."
     ),
-    "NOT APPLICABLE": "The study has no hybrid arm, so that the hypothesis is not asked; its comparisons stand below.",
+    "NOT APPLICABLE": (
+        "The study has no hybrid arm, so that the hypothesis is not asked; its comparisons stand in the tables."
+    ),
 }
 
 QUALIFIERS: Mapping[str, str] = {
