@@ -73,7 +73,7 @@ def _matched(analysis: Analysis, found: list[Series]) -> str:
         else:
             against = _said(_against(analysis, one.arms[best], one.end))
             what = f"G = {best} has the lowest mean error ({error:.2f} %), {against} from separable"
-        said.setdefault(what, []).append(f"at {one.name} ({_misses(analysis, one)})")
+        said.setdefault(what, []).append(f"at the {one.name} ({_misses(analysis, one)})")
     text = ", and ".join(f"{' as well as '.join(where)} {what}" for what, where in said.items())
     text = text or "no series at equal size has been run"
     return f"{text[0].upper()}{text[1:]}."
@@ -84,7 +84,7 @@ def _misses(analysis: Analysis, matched: Series) -> str:
     size = {"params": "params", "macs": "macs_fwd"}[matched.at.match]
     sizes = {cell: analysis.study.rows(cell)[size].iloc[0] for cell in matched.arms.values()}
     off = [100 * (of / sizes[matched.end] - 1) for cell, of in sizes.items() if cell != matched.end]
-    return f"as near as whole widths come, {min(off):+.0f} to {max(off):+.0f} %"
+    return f"whole widths are {min(off):+.0f} to {max(off):+.0f} % off"
 
 
 def _activation(analysis: Analysis, plain: Series) -> str:
