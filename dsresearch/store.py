@@ -287,10 +287,9 @@ class Store:
 
         Raises InputError where the folder is not this plan's or cannot be written.
         """
+        there = self.protocol_file.exists()
         self.check(plan)
-        if not self.protocol_file.exists() and not write_new(
-            self.protocol_file, tomli_w.dumps(plan.document()).encode()
-        ):
+        if not there and not write_new(self.protocol_file, tomli_w.dumps(plan.document()).encode()):
             self.check(plan)  # another launcher was first, maybe with another plan
         for name in ("cells", "claims", "logs"):
             _make(self.root / name)

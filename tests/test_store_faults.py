@@ -141,7 +141,7 @@ def test_of_two_plans_for_one_new_folder_one_is_the_store_s(tmp_path: Path, monk
         check(store, asked)
         if threading.get_ident() not in met:
             met.add(threading.get_ident())
-            both.wait(60)
+            time.sleep(0.2 * number * both.wait(60))  # the second at once, or when the first has written
 
     monkeypatch.setattr(Store, "check", together)
     for number in range(3):
