@@ -1,6 +1,7 @@
 """The continuum and single factors in the report, on made-up rows whose differences are known."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,16 +11,17 @@ from store_builder import finish
 from dsresearch import data
 from dsresearch.export import export
 from dsresearch.plan import Request, plan
-from dsresearch.report import Analysis, read_study
+from dsresearch.report import Analysis, interior, read_study
 from dsresearch.report.factors import contrasts, series
 from dsresearch.report.table_factors import continuum, factors
 from dsresearch.report.table_twins import parting
 from dsresearch.store import Store
 
 
-def made_up(folder: Path, study: str) -> Analysis:
-    """A finished store of a whole study at `smoke`."""
-    decided = plan(Request(study=study, profile="smoke"), data.load("digits"))
+def made_up(folder: Path, study: str, **choices: Any) -> Analysis:
+    """A finished store of a whole study at `smoke`, with other values of its protocol."""
+    chosen = {f"protocol.{name}": (value,) for name, value in choices.items()}
+    decided = plan(Request(study=study, profile="smoke", choices=chosen), data.load("digits"))
     store = Store(folder)
     store.prepare(decided)
     for cell in decided.once:
@@ -40,6 +42,14 @@ def test_the_spine_runs_from_a_regular_to_a_separable_convolution_under_every_ma
         assert list(found[name].arms) == [1, 2, 4, 8, 16, 32]
         assert found[name].end.setup == "separable"
     assert list(found["width 12"].arms) == [1, 3, 6, 12, 24, 48]
+
+
+def test_the_interior_is_told_with_one_trial_and_with_two(spine: Analysis, tmp_path: Path) -> None:
+    assert "at the nearest parameters (whole widths are " in interior(spine)[2].lower()
+    assert "trials would be needed" in interior(spine)[1] or "differ" in interior(spine)[1]
+    _, inside, _, _ = interior(made_up(tmp_path / "one", "continuum", trials=1))
+    assert "nothing can be told apart with one trial each" in inside
+    assert "pp (one trial)" in inside
 
 
 def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analysis) -> None:

@@ -46,6 +46,11 @@ def _inside(analysis: Analysis, plain: Series) -> str:
     adjusted = holm([one.p_sign_flip for one in known.values()])
     differ = [g for g, p in zip(known, adjusted, strict=True) if p < analysis.study.protocol.alpha]
     counts = f"G = {min(known)} to {max(known)}"
+    if max(one.trials for one in known.values()) < 2:
+        return (
+            f"Between the two ({counts}) nothing can be told apart with one trial each; the farthest from the "
+            f"separable end is G = {farthest} with {_said(known[farthest])}."
+        )
     if differ:
         verb = "differ" if len(differ) > 1 else "differs"
         return (
@@ -53,7 +58,7 @@ def _inside(analysis: Analysis, plain: Series) -> str:
             f"from the separable end (sign-flip tests, Holm), the farthest being G = {farthest} with "
             f"{_said(known[farthest])}."
         )
-    spread = float(stats.trim_mean([one.sd for one in known.values()], 0.2))
+    spread = float(stats.trim_mean([one.sd for one in known.values() if one.trials > 1], 0.2))
     return (
         f"Between the two ({counts}) no group count is distinguishable from the separable end (sign-flip tests, Holm); "
         f"the farthest is G = {farthest} with {_said(known[farthest])}, and to find a difference of "
