@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from study_builder import good_study, write_study
 
 from dsresearch.cli import main
-from dsresearch.compare import against, compare, pairs, read
+from dsresearch.compare import _relation, against, compare, pairs, read
 from dsresearch.design import InputError
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.study import read_study
@@ -182,3 +183,10 @@ def test_one_trial_has_no_interval_and_says_so(tmp_path: Path, capsys: pytest.Ca
     assert "one trial" in printed
     assert "inf" not in printed
     assert against(read(study), "separable")["mean"].iloc[0] == pytest.approx(0.1)
+
+
+def test_two_equal_differences_are_no_equivalence() -> None:
+    """Without variance a t test gives 0 or 1 whatever the number of trials."""
+    row = pd.Series({"bit_identical": 0, "pairs": 2, "sd": 0.0, "p_holm": 1.0, "p_tost": 0.0})
+    assert _relation(row, 0.05) == "undecided"
+    assert _relation(pd.Series({**row, "sd": 0.1}), 0.05) == "equivalent"
