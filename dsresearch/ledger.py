@@ -69,8 +69,10 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
         cell = cell_of(study, _config)
         with tempfile.TemporaryDirectory() as temporary:
             where = folder or Path(temporary)
-            count = ranks.processes(cell.protocol)
-            with ranks.company("dsresearch.share", count, cell.protocol.threads, cell.protocol.devices) as company:
+            protocol = cell.protocol
+            count = ranks.processes(protocol)
+            shared = (protocol.threads, protocol.devices, protocol.kernels)
+            with ranks.company("dsresearch.share", count, *shared) as company:
                 company.tell({"study": study, "config": _config, "folder": str(where)})
                 results, info = _train(cell, where, _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))

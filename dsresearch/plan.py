@@ -24,6 +24,7 @@ from dsresearch.design import (
     replace,
 )
 from dsresearch.recipes import RECIPES
+from dsresearch.runtime import lacks
 from dsresearch.studies import (
     CONTROL_SETUPS,
     STUDIES,
@@ -95,6 +96,8 @@ def plan(request: Request, pictures: Pictures) -> Plan:
         recipe=replace("recipe", Recipe(**settings["recipe"]), _part("recipe", single)),
         protocol=replace("protocol", Protocol(**settings["protocol"]), _part("protocol", single)),
     )
+    if why := lacks(draft.protocol.kernels):
+        raise InputError(f"protocol.kernels={draft.protocol.kernels!r} is not allowed here: {why}; `xla` always is")
     _ = draft.parts  # too few pictures for the split are found before anything is written
     if request.is_grid:
         cells = _by_trials(_grid(request, draft, settings))

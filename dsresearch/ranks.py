@@ -45,12 +45,12 @@ class Company:
 
 
 @contextlib.contextmanager
-def company(module: str, count: int, threads: int, devices: int = 1) -> Iterator[Company]:
+def company(module: str, count: int, threads: int, devices: int = 1, kernels: str = "xla") -> Iterator[Company]:
     """Make this process one that trains: alone, or rank 0 of `count`, the others `python -m MODULE RANK COUNT ADDRESS`.
 
     Call before jax is imported. The ranks share out the `threads`; a process that is alone looks like `devices`.
     """
-    runtime.prepare(threads // count, devices if count == 1 else 1)
+    runtime.prepare(threads // count, devices if count == 1 else 1, kernels)
     if count == 1:
         yield Company()
         return

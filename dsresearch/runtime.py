@@ -14,13 +14,17 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 # Exit statuses: done; a cell failed or a verdict is INVALID; the input is wrong; (between a launcher and its cells
 # alone) another live process holds the cell; stopped with a checkpoint kept.
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 
 # What two runs must have in common for their bits to be comparable: columns of trials.csv.
-ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch")
+ENVIRONMENT = (
+    *("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch"),
+    "kernels",
+)
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
@@ -29,6 +33,8 @@ ENVIRONMENT = ("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform"
 # because it would take them out before fusion, and `operators.apart` would keep nothing apart; where no barrier is
 # (off the CPU) it has nothing to do.
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_passes=cse_barrier_expander"
+
+KERNELS = "DSRESEARCH_KERNELS"  # in the environment of a process that trains: `Protocol.kernels`
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.
 _MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
@@ -48,10 +54,28 @@ def environment(threads: int, base: Mapping[str, str] = os.environ, devices: int
     return {**base, **chosen, "TF_CPP_MIN_LOG_LEVEL": base.get("TF_CPP_MIN_LOG_LEVEL", "2")}
 
 
-def prepare(threads: int, devices: int = 1) -> None:
+def prepare(threads: int, devices: int = 1, kernels: str = "xla") -> None:
     """Make this process one that trains: its environment and its heap. Call before jax is imported."""
-    os.environ.update(environment(threads, devices=devices))
+    os.environ.update({**environment(threads, devices=devices), KERNELS: kernels})
     keep_heap()
+
+
+def lacks(kernels: str) -> str:
+    """Why this machine cannot compute with such kernels (`Protocol.kernels`), or nothing."""
+    if kernels != "native":
+        return ""
+    try:
+        from llvmlite import binding
+    except ImportError:
+        return "llvmlite is not installed (the extra `native`)"
+    return "" if one_rounding(binding) else "this processor does not multiply and add in one rounding"
+
+
+def one_rounding(binding: Any) -> bool:
+    """Whether the processor's vectors multiply and add in one rounding, as llvmlite's `binding` knows it."""
+    if platform.machine() in ("x86_64", "AMD64"):
+        return bool(binding.get_host_cpu_features().get("fma"))
+    return platform.machine() in ("aarch64", "arm64")
 
 
 def keep_heap() -> bool:

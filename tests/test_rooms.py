@@ -41,12 +41,13 @@ HEAVY = {
     "matplotlib",
     "seaborn",
     "ray",
-} | {"torch"}
+} | {"torch", "llvmlite"}
 HOUSE = {
     "__init__": Room(),
     "design": Room(),
     "documents": Room(),
-    "operators": Room("", "jax numpy", "jax"),
+    "runtime": Room("", "llvmlite"),
+    "operators": Room("runtime", "jax numpy llvmlite", "jax llvmlite"),
     "modules": Room("design operators", "jax flax", "jax flax"),
     "networks": Room("design operators modules", "jax flax numpy", "jax flax"),
     "transport": Room("design operators modules", "jax flax numpy", "jax flax"),
@@ -62,8 +63,7 @@ HOUSE = {
     "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
     "studies": Room("design networks cost data recipes"),
-    "plan": Room("design data recipes studies"),
-    "runtime": Room(),
+    "plan": Room("design runtime data recipes studies"),
     "programs": Room("runtime", "jax"),
     "schema": Room("design documents", "numpy pandas pyarrow"),
     "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
@@ -188,7 +188,7 @@ def load(name):
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name not in ("torch", "ray"):  # optional extras
+        if error.name not in ("torch", "ray", "llvmlite"):  # optional extras
             raise
 
 room = load(sys.argv[1])

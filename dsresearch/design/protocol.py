@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from dsresearch.design.inputs import InputError, number, one_of, whole
 
+KERNELS = ("xla", "native")
 SPLITS = ("stratified", "standard", "pool60k_hold6k", "test10k_sub6k")
 
 
@@ -25,6 +26,8 @@ class Protocol:
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
         devices: devices that share a cell (`exec_mode` sharded): the trials of a program, or, where it has one, every
             batch. CPU devices share the threads; those that share a batch are processes.
+        kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
+            filter reads few channels), need the extra `native`, and change bits.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """
@@ -40,6 +43,7 @@ class Protocol:
     alpha: float = 0.05
     trials_per_cell: int = 0
     devices: int = 1
+    kernels: str = "xla"
 
     def __post_init__(self) -> None:
         whole("protocol.seed", self.seed, 0, 2**32 - 1)
@@ -50,6 +54,7 @@ class Protocol:
         whole("protocol.trial_batch", self.trial_batch, 1, 1024)
         whole("protocol.threads", self.threads, 1, 1024)
         whole("protocol.devices", self.devices, 1, 1024)
+        one_of("protocol.kernels", self.kernels, KERNELS)
         number("protocol.margin", self.margin, 1e-6, 100.0)
         number("protocol.alpha", self.alpha, 1e-6, 0.5)
         whole("protocol.trials_per_cell", self.trials_per_cell, 0, self.trials)

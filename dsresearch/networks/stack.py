@@ -14,9 +14,15 @@ from flax import linen as nn
 from dsresearch import operators
 from dsresearch.design import Design
 from dsresearch.modules import BatchNorm, SeparableModule, he
+from dsresearch.operators import native
 
 Array = jax.Array
 Tree = Any
+
+# Kernels of our own take picture by picture through a core's cache by themselves, so that nothing is gained by taking
+# blocks of a batch through a whole module, and computing it anew for the gradient, while a tensor of the batch stays in
+# the larger cache that the cores share: at [128, 32, 32, 16] whole is 1.14 times as fast, at twice the size 0.93.
+LOADED_WHOLE = 8 * 2**20  # bytes
 
 
 def cheap_to_repeat(design: Design) -> bool:
@@ -61,7 +67,7 @@ class Stack(nn.Module):
             x = operators.apply_affine(z, affine, "relu")
             return operators.max_pool(x) if pool else x
 
-        if self.is_initializing() or not cheap_to_repeat(self.design):
+        if self.is_initializing() or not cheap_to_repeat(self.design) or (native.chosen() and z.nbytes <= LOADED_WHOLE):
             y = module(enter(z, affine), train)
             return y, operators.moments(y)
         unbound = SeparableModule(self.design, features, parent=None)

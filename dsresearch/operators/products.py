@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dsresearch.operators import native
 from dsresearch.operators.apart import apart
 from dsresearch.operators.geometry import wide_dtype
 
@@ -33,12 +34,19 @@ _product.defvjp(_product_forward, _product_backward)
 
 def pointwise(x: Array, weights: Array) -> Array:
     """1x1 convolution of [..., C] with [C, N]: one 2-D product, summed in float32 (its weight gradient is one, too)."""
+    if x.ndim == 4 and native.chosen():
+        from dsresearch.operators.native.convolution import product, product_fits
+
+        if product_fits(x, weights):
+            return product(x, weights)
     y = _product(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype))
     return y.reshape(*x.shape[:-1], weights.shape[1])
 
 
 def join_paths(x: Array, weights: Array) -> Array:
     """Expand every path and sum over the paths: [N, H, W, P, I] with [P, I, O] to [N, H, W, O] (ResNeXt's joining)."""
+    if native.chosen():
+        return pointwise(x.reshape(*x.shape[:3], -1), weights.reshape(-1, weights.shape[2]))
     contract = (((3, 4), (0, 1)), ((), ()))
     wide = wide_dtype(x.dtype)
     return lax.dot_general(x, weights.astype(x.dtype), contract, preferred_element_type=wide).astype(x.dtype)

@@ -16,7 +16,10 @@ from dsresearch.report.cell import Cell, one_line, spans
 from dsresearch.report.study import Study
 
 MODE = ("exec_mode", "trial_batch")
-ENVIRONMENT = ("device_kind", "device_count", "platform", "threads", "dtype", "matmul_precision", "xla_flags", "jaxlib")
+ENVIRONMENT = (
+    *("device_kind", "device_count", "platform", "threads", "kernels", "dtype"),
+    *("matmul_precision", "xla_flags", "jaxlib"),
+)
 RESULT = ("test_wrong", "train_wrong", "test_nll", "train_loss")
 _HASHES = ("split_sha256", "params_sha256", "predictions_sha256")
 _READ = ["trial", "n_test", *RESULT, *MODE, *ENVIRONMENT, *_HASHES]  # columns of trials.csv
