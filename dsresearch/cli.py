@@ -171,7 +171,8 @@ def _worker(words: Sequence[str]) -> int:
     kind, store, rest = words[0], Store(Path(words[1])), words[2:]
     if kind == "cell":
         return ledger.run_cell(store, rest[0])
-    runtime.prepare(int(os.environ["NPROC"]))  # as the launcher set it
+    threads = int(os.environ["NPROC"])  # as the launcher set it
+    runtime.prepare(threads, kernels=store.protocol()["protocol"].get("kernels", "xla"))
     try:
         with store.claim(kind):
             if kind == "prove":

@@ -19,7 +19,7 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     A cell costs its images times the multiply-adds of its network; the benchmark gives the multiply-adds a second of
     every formulation on this processor, or, for one that it has not, their median.
     """
-    found = _newest(folder)
+    found = _newest(folder, plan.protocol.kernels)
     rates = {} if found is None else _rates(found["rows"])
     if found is None or not rates:
         return "hours unknown: no rate measured on this processor (`dsresearch bench --to results/benchmarks`)"
@@ -39,14 +39,15 @@ def _duration(seconds: float) -> str:
     return f"{max(1.0, seconds):.0f} s"
 
 
-def _newest(folder: Path) -> Mapping[str, Any] | None:
-    """The newest benchmark of this model of processor."""
-    for path in sorted(folder.glob("*-cpu.json"), reverse=True):
+def _newest(folder: Path, kernels: str) -> Mapping[str, Any] | None:
+    """The newest benchmark of this model of processor with these kernels (before there was a choice, XLA's)."""
+    for path in sorted(folder.glob("*-cpu*.json"), reverse=True):
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             continue
-        if found.get("machine", {}).get("processor") == runtime.processor():
+        ours = {row.get("kernels", "xla") for row in found.get("rows", [])}
+        if found.get("machine", {}).get("processor") == runtime.processor() and ours == {kernels}:
             return dict(found)
     return None
 

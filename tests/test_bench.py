@@ -304,7 +304,7 @@ def test_the_time_is_kept_and_what_is_done_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Quick(Scripted):
-        def __init__(self, threads: int, devices: int) -> None:
+        def __init__(self, threads: int, devices: int, kernels: str) -> None:
             super().__init__({"ours": [7.0] * 1000})
 
         def ask(self, role: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:

@@ -135,7 +135,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     files = (ROOT / "dsresearch").rglob("*.py")
     declared = {
         canonicalize_name(Requirement(text).name)
-        for text in (*PROJECT["dependencies"], *EXTRAS["ray"], *EXTRAS["imagenet"], *EXTRAS["peers"])
+        for text in (*PROJECT["dependencies"], *EXTRAS["ray"], *EXTRAS["imagenet"], *EXTRAS["peers"], *EXTRAS["native"])
     }
     owners = packages_distributions()  # Pillow owns PIL
     for package in packages_of(set().union(*map(imported, files))):

@@ -1,5 +1,6 @@
 """Hours from a benchmark of this processor, and none from another's."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,11 +12,12 @@ from dsresearch.rates import estimate
 MADE = plan(Request(profile="smoke"), data.load("digits"))
 
 
-def benchmark(folder: Path, processor: str) -> None:
-    row = {"setup": "separable", "groups": 0, "images_per_s": 100.0, "widths": [8, 16, 32], "blocks": 1, "image": 8}
+def benchmark(folder: Path, processor: str, name: str = "2026-01-01-cpu", rate: float = 100.0, **more: str) -> None:
+    row = {"setup": "separable", "groups": 0, "images_per_s": rate, "widths": [8, 16, 32], "blocks": 1, "image": 8}
+    row |= more
     unmeasured = {**row, "setup": "grouped", "groups": 8, "images_per_s": None}
     found = {"machine": {"processor": processor, "threads": 2}, "rows": [row, unmeasured]}
-    (folder / "2026-01-01-cpu.json").write_text(json.dumps(found))
+    (folder / f"{name}.json").write_text(json.dumps(found))
 
 
 def test_a_network_of_the_benchmark_trains_at_its_rate(tmp_path: Path) -> None:
@@ -33,3 +35,12 @@ def test_another_processors_benchmark_says_nothing(tmp_path: Path) -> None:
     benchmark(tmp_path, "another one")
     assert estimate(MADE, MADE.cells, tmp_path).startswith("hours unknown: no rate measured on this processor")
     assert estimate(MADE, MADE.cells, tmp_path / "nothing").startswith("hours unknown")
+
+
+def test_the_rate_is_that_of_the_protocols_kernels(tmp_path: Path) -> None:
+    benchmark(tmp_path, runtime.processor())
+    before = estimate(MADE, MADE.cells, tmp_path)
+    benchmark(tmp_path, runtime.processor(), "2026-01-02-cpu-native", 1e-3, kernels="native")
+    assert estimate(MADE, MADE.cells, tmp_path) == before
+    protocol = dataclasses.replace(MADE.protocol, kernels="native")
+    assert "hours" in estimate(dataclasses.replace(MADE, protocol=protocol), MADE.cells, tmp_path)

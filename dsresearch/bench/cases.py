@@ -28,6 +28,7 @@ class Network:
         dtype: of the activations.
         steps: steps of an epoch, which is one call of our program.
         devices: devices of ours that share each batch, `protocol.devices` of a study.
+        kernels: whose convolutions ours are on a CPU, `protocol.kernels` of a study.
     """
 
     width: int = 32
@@ -39,6 +40,7 @@ class Network:
     channels: int = 3
     classes: int = 10
     devices: int = 1
+    kernels: str = "xla"
 
 
 # The headline networks, and a small one that takes the same paths in seconds.

@@ -25,11 +25,11 @@ class RoleFailed(Exception):  # noqa: N818  what happened, as a sentence would s
 class Member:
     """One worker process."""
 
-    def __init__(self, role: str, threads: int, gpu: bool, devices: int = 1) -> None:
+    def __init__(self, role: str, threads: int, gpu: bool, devices: int, kernels: str) -> None:
         self.role = role
         self.errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "dsresearch.bench.worker", role, str(threads), str(devices)],
+            [sys.executable, "-m", "dsresearch.bench.worker", role, str(threads), str(devices), kernels],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -88,9 +88,10 @@ class Member:
 class Crew:
     """Workers by role, started when they are first asked and again after one has died."""
 
-    def __init__(self, threads: int, devices: int = 1) -> None:
+    def __init__(self, threads: int, devices: int = 1, kernels: str = "xla") -> None:
         self.threads = threads
         self.devices = devices  # that share a batch of ours
+        self.kernels = kernels  # of ours
         self.gpu = True  # whether accelerators are to be seen; ours says whether it computes on one
         self.members: dict[str, Member] = {}
 
@@ -108,7 +109,7 @@ class Crew:
         """The role's worker; importing its libraries takes it some seconds, in which others can be started."""
         if role not in self.members or not self.members[role].alive:
             self.drop(role)
-            self.members[role] = Member(role, self.threads, self.gpu, self.devices)
+            self.members[role] = Member(role, self.threads, self.gpu, self.devices, self.kernels)
         return self.members[role]
 
     def prepare(self, role: str, case: Case, deadline: float) -> dict[str, Any]:

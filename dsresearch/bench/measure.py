@@ -82,6 +82,7 @@ def blank(case: Case) -> Row:
         "macs": macs(case),
         "mode": case.mode,
         "devices": case.devices,
+        "kernels": case.kernels,
         "rounds": 0,
         "torch_compile_mode": None,
         "missing": {},

@@ -24,8 +24,8 @@ from dsresearch.bench.cases import (
 from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
 from dsresearch.bench.table import Clock, Record, cores, head, line, path_of, summary
-from dsresearch.design import InputError, Protocol, one_of
-from dsresearch.runtime import DONE, FAILED
+from dsresearch.design import KERNELS, InputError, Protocol, one_of
+from dsresearch.runtime import DONE, FAILED, lacks
 
 START_SECONDS = 300.0  # for a worker to import its libraries and see its device
 
@@ -45,6 +45,7 @@ class Request:
         minutes: for the whole table; 0 means no limit.
         threads: CPU threads of every side.
         devices: devices of ours that share each batch; on a CPU processes that share the threads.
+        kernels: whose convolutions ours are on a CPU, `xla` or `native`.
         to: file or folder to write.
         as_json: print the JSON document in place of the table.
     """
@@ -59,12 +60,14 @@ class Request:
     minutes: float = 0.0
     threads: int | None = None
     devices: int = 1
+    kernels: str = "xla"
     to: Path | None = None
     as_json: bool = False
 
     def check(self) -> None:
         """Raise InputError for what is not allowed."""
         one_of("--mode", self.mode, (*MODES, "scaling"))
+        one_of("--kernels", self.kernels, KERNELS)
         if self.network is not None:
             one_of("--network", self.network, NETWORKS)
         if self.dtype is not None:
@@ -84,7 +87,9 @@ def main(request: Request, command: Sequence[str]) -> int:
     began = time.monotonic()
     threads = request.threads or cores()
     Protocol(threads=threads, devices=request.devices)  # says where they do not divide
-    with Crew(threads, request.devices) as crew:
+    if why := lacks(request.kernels):
+        raise InputError(f"--kernels={request.kernels} is not allowed here: {why}")
+    with Crew(threads, request.devices, request.kernels) as crew:
         try:
             about = crew.ask("ours", {"do": "about"}, began + START_SECONDS)
         except RoleFailed as error:
@@ -93,7 +98,8 @@ def main(request: Request, command: Sequence[str]) -> int:
         gpu = about["backend"] != "cpu"
         crew.gpu = gpu
         planned, what = plan(request, gpu)
-        record = Record(command, about, threads, path_of(request.to, about, what))
+        kind = "-".join(filter(None, [what, request.kernels.replace("xla", "")]))
+        record = Record(command, about, threads, path_of(request.to, about, kind))
         bench = Bench(crew, gpu, gpu or request.network in GPU_TABLE, {}, _say)
         _warn_of_missing(planned, gpu)
         _measure(bench, planned, record, effort_of(request, gpu, began), not request.as_json)
@@ -111,7 +117,7 @@ def plan(request: Request, gpu: bool) -> tuple[list[Planned], str]:
     network = NETWORKS[request.network or ("gpu" if gpu else "cpu")]
     if request.dtype:
         network = dataclasses.replace(network, dtype=request.dtype)
-    network = dataclasses.replace(network, devices=request.devices)
+    network = dataclasses.replace(network, devices=request.devices, kernels=request.kernels)
     if network.batch % request.devices or (request.devices > 1 and request.mode == "scaling"):
         allowed = f"a divisor of the batch of {network.batch}, 1 with --mode scaling"
         raise InputError(f"--devices={request.devices} is not allowed: {allowed}")

@@ -1,4 +1,5 @@
-"""A process that measures in one role: `python -m dsresearch.bench.worker ROLE THREADS DEVICES`, JSON lines in and out.
+"""A process that measures in one role: `python -m dsresearch.bench.worker ROLE THREADS DEVICES KERNELS`, JSON lines in
+and out.
 
 Requests: {"do": "about"}; {"do": "prepare", "case": {...}} makes a case ready; {"do": "measure", "seconds": s} runs it
 for about so long; {"do": "roof", "dtype": d}. An answer is the result, or {"error": one line}.
@@ -96,7 +97,7 @@ def serve(role: str, threads: int, company: ranks.Company, requests: TextIO, ans
         print(json.dumps(said), file=answers, flush=True)
 
 
-def main(role: str, threads: int, devices: int) -> None:
+def main(role: str, threads: int, devices: int, kernels: str) -> None:
     """Keep the answers' channel to ourselves: what libraries print goes to standard error."""
     runtime.die_with_parent()
     answers = os.fdopen(os.dup(1), "w")
@@ -105,9 +106,9 @@ def main(role: str, threads: int, devices: int) -> None:
         serve(role, threads, ranks.Company(), sys.stdin, answers)
         return
     count = ranks.processes(Protocol(threads=threads, devices=devices))
-    with ranks.company("dsresearch.bench.share", count, threads, devices) as company:  # as a study's cell does
+    with ranks.company("dsresearch.bench.share", count, threads, devices, kernels) as company:  # as a study's cell does
         serve(role, threads, company, sys.stdin, answers)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4])

@@ -21,7 +21,7 @@ from dsresearch.design.module import (
     bsconv_s_rank,
     setup,
 )
-from dsresearch.design.protocol import SPLITS, Protocol
+from dsresearch.design.protocol import KERNELS, SPLITS, Protocol
 from dsresearch.design.recipe import DTYPES, Recipe
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "DTYPES",
     "FORMULATIONS",
     "GROUPED",
+    "KERNELS",
     "MATCHES",
     "ORDERS",
     "SETUPS",
