@@ -1,12 +1,14 @@
 """From LLVM code to something that a compiled program may call: machine code for this processor, as an XLA FFI target.
 
 No compiler is needed on the machine: llvmlite brings LLVM. The call frame is read by its layout in XLA's
-`ffi/api/c_api.h`, the same in jaxlib 0.10 and 0.11; XLA keeps a layout for a year after it changes it.
+`ffi/api/c_api.h`, whose structures used here are the same in jaxlib 0.10 and 0.11.
 """
 
 import ctypes
 import hashlib
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +17,7 @@ from llvmlite import binding, ir
 from dsresearch.operators.native.code import INT, POINTER
 
 ARGUMENTS, RESULTS = 2, 2  # of every kernel
-_API_VERSION = (0, 3)  # of XLA's FFI, whose layout this is
+_NEWEST = 4  # minor version of XLA's FFI, 0.4, that this layout was compared with
 _METADATA = 1  # XLA_FFI_Extension_Metadata: XLA asks for the version, once, before the first call
 _ENTRY = "handler"
 
@@ -37,6 +39,14 @@ def vector_lanes() -> int:
     """Float32 numbers in the longest vector of this processor."""
     features = binding.get_host_cpu_features()
     return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+
+
+@cache
+def _api_version() -> tuple[int, int]:
+    """Version of the call frame that this jaxlib makes, or the newest one known: XLA says whether it takes that."""
+    header = (Path(jax.ffi.include_dir()) / "xla/ffi/api/c_api.h").read_text(encoding="utf-8")
+    major, minor = (int(re.findall(rf"define XLA_FFI_API_{part} (\d+)", header)[0]) for part in ("MAJOR", "MINOR"))
+    return major, min(minor, _NEWEST)
 
 
 def register(name: str, code: str) -> str:
@@ -82,7 +92,7 @@ def _handler(name: str) -> str:
         asked = builder.icmp_unsigned("==", field(extension, 8, word), ir.Constant(word, _METADATA))
         with builder.if_then(asked):
             metadata = field(extension, 24)
-            for offset, number in zip((24, 28), _API_VERSION, strict=True):
+            for offset, number in zip((24, 28), _api_version(), strict=True):
                 builder.store(ir.Constant(word, number), place(metadata, offset))
             builder.ret(success)
     arguments, results = field(frame, 72), field(frame, 112)
