@@ -28,8 +28,9 @@ rebuild: $(READY)  ## every table, figure and number anew from the committed row
 	while read -r words; do $(BIN)/dsresearch $$words >/dev/null; [ $$? -lt 2 ] || exit 1; done
 	$(BIN)/dsresearch cost --tables docs
 	$(BIN)/python benchmarks/scale_page.py
+	$(BIN)/python benchmarks/native_page.py
 	$(BIN)/dsresearch paper
-	git diff --stat --exit-code -- README.md docs paper results
+	git diff --stat --exit-code -- README.md benchmarks/README.md docs paper results
 
 test: $(READY)  ## the test suite without the slow tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
@@ -40,6 +41,7 @@ test-all: $(READY)  ## the whole test suite
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
 	$(BIN)/python -m pytest -v tests/peers
+	DSRESEARCH_KERNELS=native $(BIN)/python -m pytest -v tests/peers
 
 test-parity: $(READY)  ## networks beside those of Keras and others, which are installed first; writes docs/parity.json
 	$(PIP) install --quiet --no-build-isolation -e '.[parity]'

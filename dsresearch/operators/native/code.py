@@ -103,6 +103,15 @@ class Code:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
+    def without(self, vector: Value, lanes: int) -> Value:
+        """A vector with zeros in its first lanes."""
+        if not lanes:
+            return vector
+        size = vector.type.count
+        both = list(range(size, size + lanes)) + list(range(lanes, size))
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), size), both)
+        return self.builder.shuffle_vector(vector, self.zeros(size), mask)
+
     def everywhere(self, array: Value, offset: Value, lanes: int) -> Value:
         """One number of an array in all lanes."""
         return self.pick(self.load(array, offset, 1), [0] * lanes)

@@ -61,16 +61,18 @@ class Shape:
 
 
 def lanes_of(shape: Shape, most: int) -> int:
-    """Outputs of a vector, at most so many; 0 where none fits into a group or holds whole ones.
+    """Outputs of a vector, at most so many; 0 where none lies within a group or holds whole ones.
 
-    One within a group is the faster if it is not too short; a processor does two short ones in the time of a long one.
+    A group's last vector may repeat outputs of the one before. A processor does two vectors of 8 in the time of one of
+    16, and none of 4 faster than one of 8; within a group is the faster unless the groups are shorter than that.
     """
-    fitting = [lanes for lanes in (16, 8, 4) if lanes <= most and shape.filters % lanes == 0]
-    within = [lanes for lanes in fitting if shape.outputs % lanes == 0]
-    across = [lanes for lanes in fitting if lanes % shape.outputs == 0 and shape.inputs == shape.outputs]
-    if within and (within[0] >= 8 or not across):
-        return within[0]
-    return across[0] if across else 0
+    allowed = [lanes for lanes in (16, 8, 4) if lanes <= most]
+    within = [lanes for lanes in allowed if lanes <= shape.outputs]
+    square = shape.inputs == shape.outputs
+    across = [lanes for lanes in allowed if square and lanes % shape.outputs == 0 and lanes <= shape.filters]
+    fitting = across if across and shape.outputs < 8 else within
+    size = shape.filters if fitting is across else shape.outputs
+    return min(fitting, key=lambda lanes: (-(-size // lanes) * max(lanes, 8), -lanes), default=0)
 
 
 class _Walk:
@@ -78,7 +80,7 @@ class _Walk:
 
     def __init__(self, code: Code, shape: Shape, lanes: int) -> None:
         self.code, self.shape, self.lanes = code, shape, lanes
-        self.shared = shape.outputs % lanes != 0  # a vector holds several groups
+        self.shared = lanes > shape.outputs  # a vector holds several groups
 
     def picture(self, x: Value, scratch: Value, n: Value) -> tuple[Value, Value]:
         """Array and offset of picture n with its padding, which is zeros in the scratch from the beginning."""
@@ -97,12 +99,25 @@ class _Walk:
         code.loop(rows, one)
         return scratch, code.at(0)
 
-    def first_input(self, block: Value) -> Value:
-        """The first channel that vector number `block` of the outputs reads."""
+    def vectors(self, side: int, one: Callable[[Value, Value, int], None]) -> None:
+        """`one(output, input, repeated)` for all outputs, `side` vectors at a time.
+
+        Where the first of their outputs and of their inputs is; and how many of these outputs, at the ragged end of a
+        group, the vector before has had.
+        """
         code, shape = self.code, self.shape
-        if self.shared:
-            return code.times(block, self.lanes // shape.outputs * shape.inputs)
-        return code.times(code.builder.udiv(block, code.at(shape.outputs // self.lanes)), shape.inputs)
+        groups, outputs = (1, shape.filters) if self.shared else (shape.groups, shape.outputs)
+
+        def over_groups(g: Value, _: list[Value]) -> list[Value]:
+            def some(first: Value, count: int) -> None:
+                repeated = side * self.lanes - count
+                output = code.sum(code.times(g, outputs), first, -repeated)
+                one(output, output if self.shared else code.times(g, shape.inputs), repeated)
+
+            self.strips(outputs, side * self.lanes, some)
+            return []
+
+        code.loop(groups, over_groups)
 
     def inputs(self, x: Value, offset: Value, first: Value, count: int) -> list[Value]:
         """Inputs first ... first + count of a group, each a vector: that of every lane's group."""
@@ -153,9 +168,8 @@ def correlation(name: str, shape: Shape, lanes: int) -> str:
     row = shape.read[1] * channels
     side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
 
-    def strip(source: Value, start: Value, target: Value, block: Value, count: int) -> None:
-        """The outputs of `count` pixels: `start` is the offset of what the first reads, `target` of what it makes."""
-        out = code.times(block, lanes)
+    def strip(source: Value, start: Value, target: Value, out: Value, count: int) -> None:
+        """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `target` its own."""
 
         def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
             offset = code.sum(start, code.times(i, row), code.times(j, channels))
@@ -186,24 +200,22 @@ def correlation(name: str, shape: Shape, lanes: int) -> str:
     def over_pictures(n: Value, _: list[Value]) -> list[Value]:
         source, origin = walk.picture(x, scratch, n)
 
-        def over_blocks(b: Value, _: list[Value]) -> list[Value]:
-            block = code.times(b, side)
-            entry = code.sum(origin, walk.first_input(block))
-
+        def over_vectors(out: Value, entry: Value, _: int) -> None:
             def over_rows(h: Value, _: list[Value]) -> list[Value]:
-                start = code.sum(entry, code.times(h, row))
+                start = code.sum(origin, entry, code.times(h, row))
                 target = code.times(code.sum(code.times(n, shape.height), h), shape.width * filters)
 
                 def from_pixel(w: Value, count: int) -> None:
                     here, there = code.times(w, channels), code.times(w, filters)
-                    strip(source, code.sum(start, here), code.sum(target, there), block, count)
+                    strip(source, code.sum(start, here), code.sum(target, there), out, count)
 
                 walk.strips(shape.width, PIXELS, from_pixel)
                 return []
 
-            return code.loop(shape.height, over_rows)
+            code.loop(shape.height, over_rows)
 
-        return code.loop(filters // lanes // side, over_blocks)
+        walk.vectors(side, over_vectors)
+        return []
 
     code.clear(scratch, shape.scratch)
     code.loop(shape.pictures, over_pictures)
@@ -221,7 +233,9 @@ def kernel_gradient(name: str, shape: Shape, lanes: int) -> str:
     (k_rows, k_columns), channels, filters = shape.kernel, shape.channels, shape.filters
     row = shape.read[1] * channels
 
-    def some(i: Value, first: Value, count: int, source: Value, entry: Value, behind: Value, out: Value) -> None:
+    def some(
+        i: Value, first: Value, count: int, source: Value, entry: Value, behind: Value, out: Value, repeated: int
+    ) -> None:
         """Row i of the kernel and `count` inputs: `entry` and `behind` are the offsets of a picture's x and dy."""
 
         def over_rows(h: Value, sums: list[Value]) -> list[Value]:
@@ -240,26 +254,25 @@ def kernel_gradient(name: str, shape: Shape, lanes: int) -> str:
         for number, (j, c) in enumerate(itertools.product(range(k_columns), range(count))):
             element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first, c)
             at = code.sum(code.times(element, filters), out)
-            code.store(code.add(code.load(gradient, at, lanes), sums[number]), gradient, at)
+            fresh = code.without(sums[number], repeated)
+            code.store(code.add(code.load(gradient, at, lanes), fresh), gradient, at)
 
     def over_pictures(n: Value, _: list[Value]) -> list[Value]:
         source, origin = walk.picture(x, scratch, n)
         above = code.times(n, shape.height * shape.width * filters)
 
-        def over_blocks(block: Value, _: list[Value]) -> list[Value]:
-            entry = code.sum(origin, walk.first_input(block))
-            out = code.times(block, lanes)
-
+        def over_vectors(out: Value, entry: Value, repeated: int) -> None:
             def over_taps(i: Value, _: list[Value]) -> list[Value]:
                 def chunk(first: Value, count: int) -> None:
-                    some(i, first, count, source, entry, code.sum(above, out), out)
+                    some(i, first, count, source, code.sum(origin, entry), code.sum(above, out), out, repeated)
 
                 walk.chunks(max(1, SUMS // k_columns), chunk)
                 return []
 
-            return code.loop(k_rows, over_taps)
+            code.loop(k_rows, over_taps)
 
-        return code.loop(filters // lanes, over_blocks)
+        walk.vectors(1, over_vectors)
+        return []
 
     code.clear(gradient, k_rows * k_columns * shape.inputs * filters)
     code.clear(scratch, shape.scratch)

@@ -1,0 +1,98 @@
+"""Our own convolution kernels beside XLA's convolutions, one operator at a time, taking turns on one core.
+
+    python benchmarks/native_kernels.py --to results/measurements/native-kernels.json
+
+For the modules of a stack at widths 16 and 32: milliseconds of a batch of 128, forward and the kernel's gradient (the
+gradient of x is the forward kernel's work again), medians over the turns, and GFLOP/s of ours.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dsresearch import runtime
+
+BATCH, TURNS = 128, 9
+# side, channels, groups, kernel side; 4 channels are a tower of Inception at width 16
+CASES = [(32, 16, groups, 3) for groups in (1, 2, 4, 8, 16)] + [(32, 32, groups, 3) for groups in (1, 4, 32)]
+CASES += [(16, 64, 1, 3), (16, 64, 4, 3), (8, 128, 1, 3), (32, 4, 1, 3), (32, 16, 1, 1), (32, 32, 1, 1), (8, 128, 1, 1)]
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Of one call."""
+    import jax
+
+    began = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - began
+
+
+def compiled(kernels: str, arrays: Any, groups: int) -> dict[str, Callable[[], Any]]:
+    """Forward and kernel gradient of a convolution of these arrays (x, kernel, dy) by some kernels."""
+    import os
+
+    import jax
+
+    from dsresearch import operators
+
+    x, kernel, dy = arrays
+
+    def convolve(x: Any, kernel: Any) -> Any:
+        if kernel.shape[0] == 1:
+            return operators.pointwise(x, kernel[0, 0])
+        return operators.spatial_conv(x, kernel, groups=groups)
+
+    def gradient(x: Any, kernel: Any, dy: Any) -> Any:
+        return jax.vjp(lambda kernel: convolve(x, kernel), kernel)[1](dy)[0]
+
+    os.environ[runtime.KERNELS] = kernels  # read while a function is traced
+    programs = {
+        "forward": (jax.jit(convolve).lower(x, kernel).compile(), (x, kernel)),
+        "gradient": (jax.jit(gradient).lower(x, kernel, dy).compile(), (x, kernel, dy)),
+    }
+    return {name: lambda program=program, words=words: program(*words) for name, (program, words) in programs.items()}
+
+
+def measured(side: int, channels: int, groups: int, k: int) -> dict[str, Any]:
+    """One case."""
+    import jax
+
+    shapes = (BATCH, side, side, channels), (k, k, channels // groups, channels), (BATCH, side, side, channels)
+    arrays = [jax.random.normal(jax.random.key(i), shape) for i, shape in enumerate(shapes)]
+    sides = {kernels: compiled(kernels, arrays, groups) for kernels in ("native", "xla")}
+    row: dict[str, Any] = {"pixels": side, "channels": channels, "groups": groups, "kernel": k}
+    work = 2e-9 * BATCH * side**2 * k**2 * channels**2 / groups
+    for what in ("forward", "gradient"):
+        times: dict[str, list[float]] = {kernels: [] for kernels in sides}
+        for _ in range(TURNS):
+            for kernels, found in times.items():
+                found.append(seconds(sides[kernels][what]))
+        row |= {f"{what}_{kernels}_ms": round(1e3 * statistics.median(found), 3) for kernels, found in times.items()}
+        ratios = [xla / native for native, xla in zip(times["native"], times["xla"], strict=True)]
+        row |= {f"{what}_ratio": round(statistics.median(ratios), 2)}
+        row |= {f"{what}_gflop_per_s": round(work / statistics.median(times["native"]), 1)}
+    return row
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--to", type=Path, required=True)
+    words = parser.parse_args()
+    runtime.prepare(threads=1)
+    from dsresearch.bench.table import versions
+
+    rows = []
+    for case in CASES:
+        rows.append(measured(*case))
+        print(json.dumps(rows[-1]), flush=True)
+    machine = {"processor": runtime.processor(), "threads": 1, "system": runtime.system()}
+    content = {"machine": machine, "versions": versions(), "batch": BATCH, "turns": TURNS, "rows": rows}
+    words.to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

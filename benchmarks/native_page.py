@@ -1,0 +1,81 @@
+"""The tables of benchmarks/README.md about our own convolution kernels, from the files that hold them.
+
+python benchmarks/native_page.py        writes them between the markers of the page
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from scale_page import table
+
+from dsresearch.report.tables import injected
+
+ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "benchmarks" / "README.md"
+OPERATORS = ROOT / "results" / "measurements" / "native-kernels.json"
+# The later one is of every group count, with more turns for each: its rows stand in the place of the dated table's.
+STEPS = (
+    ROOT / "results" / "benchmarks" / "2026-11-29-cpu-native.json",
+    ROOT / "results" / "measurements" / "bench-cpu-native-groups.json",
+)
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return found
+
+
+def operators() -> str:
+    """A line an operator: milliseconds of ours and XLA's, forward and back, and the ratio of their turns."""
+    head = (
+        "convolution",
+        "forward, ms",
+        "XLA's",
+        "ratio",
+        "GFLOP/s",
+        "kernel gradient, ms",
+        "XLA's",
+        "ratio",
+        "GFLOP/s",
+    )
+    lines = []
+    for row in rows(OPERATORS):
+        side, k, channels = row["pixels"], row["kernel"], row["channels"]
+        name = f"{k}x{k}, {side} px, {channels} channels, " + (
+            "1 group" if row["groups"] == 1 else f"{row['groups']} groups"
+        )
+        both = []
+        for what in ("forward", "gradient"):
+            times = [f"{row[f'{what}_{kernels}_ms']:.2f}" for kernels in ("native", "xla")]
+            both += [*times, f"{row[f'{what}_ratio']:.1f}", f"{row[f'{what}_gflop_per_s']:.0f}"]
+        lines.append((name, *both))
+    return table(head, lines)
+
+
+def steps() -> str:
+    """A line a setup: images/s, and how many times PyTorch's."""
+    latest = {(row["setup"], row["groups"]): row for path in STEPS for row in rows(path) if row["ratio_torch"]}
+    head = (
+        "setup",
+        "images/s",
+        "PyTorch as installed",
+        "its heap kept",
+        "torch.compile",
+        "of the floor",
+        "compiled in",
+    )
+    lines = []
+    for (setup, groups), row in latest.items():
+        ratios = [
+            f"{row[f'ratio_{peer}']:.2f} [{row[f'ratio_{peer}_min']:.2f}, {row[f'ratio_{peer}_max']:.2f}]"
+            for peer in ("torch", "torch_kept", "torch_compile")
+        ]
+        name = f"`grouped`, G = {groups}" if setup == "grouped" else f"`{setup}`"
+        shares = (f"{100 * row['fraction_of_floor']:.0f} %", f"{row['compile_s']:.1f} s")
+        lines.append((name, f"{row['images_per_s']:,.0f}", *ratios, *shares))
+    return table(head, lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(injected(PAGE, {"native_kernels": operators(), "native_steps": steps()}), encoding="utf-8")
