@@ -1,6 +1,6 @@
-"""The tables of benchmarks/README.md about our own convolution kernels, from the files that hold them.
+"""The tables about our own convolution kernels in README.md and benchmarks/README.md, from the files that hold them.
 
-python benchmarks/native_page.py        writes them between the markers of the page
+python benchmarks/native_page.py        writes them between the markers of the pages
 """
 
 import json
@@ -12,7 +12,7 @@ from scale_page import table
 from dsresearch.report.tables import injected
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "benchmarks" / "README.md"
+BENCHMARKS, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 OPERATORS = ROOT / "results" / "measurements" / "native-kernels.json"
 # The later one is of every group count, with more turns for each: its rows stand in the place of the dated table's.
 STEPS = (
@@ -53,9 +53,25 @@ def operators() -> str:
     return table(head, lines)
 
 
-def steps() -> str:
+def measured() -> dict[str, dict[str, Any]]:
+    """The newest row of every setup and group count."""
+    found = [row for path in STEPS for row in rows(path) if row["ratio_torch"]]
+    return {
+        f"`grouped`, G = {row['groups']}" if row["setup"] == "grouped" else f"`{row['setup']}`": row for row in found
+    }
+
+
+def speed() -> str:
     """A line a setup: images/s, and how many times PyTorch's."""
-    latest = {(row["setup"], row["groups"]): row for path in STEPS for row in rows(path) if row["ratio_torch"]}
+    lines = [
+        (name, f"{row['images_per_s']:,.0f}", f"{row['ratio_torch']:.2f}", f"{row['ratio_torch_kept']:.2f}")
+        for name, row in measured().items()
+    ]
+    return table(("setup", "images/s", "times PyTorch as installed", "with its heap kept"), lines)
+
+
+def steps() -> str:
+    """The same with the ranges of the turns, and more."""
     head = (
         "setup",
         "images/s",
@@ -66,16 +82,22 @@ def steps() -> str:
         "compiled in",
     )
     lines = []
-    for (setup, groups), row in latest.items():
+    for name, row in measured().items():
         ratios = [
             f"{row[f'ratio_{peer}']:.2f} [{row[f'ratio_{peer}_min']:.2f}, {row[f'ratio_{peer}_max']:.2f}]"
             for peer in ("torch", "torch_kept", "torch_compile")
         ]
-        name = f"`grouped`, G = {groups}" if setup == "grouped" else f"`{setup}`"
         shares = (f"{100 * row['fraction_of_floor']:.0f} %", f"{row['compile_s']:.1f} s")
         lines.append((name, f"{row['images_per_s']:,.0f}", *ratios, *shares))
     return table(head, lines)
 
 
+def pages() -> dict[Path, str]:
+    """The two pages with the tables in their places."""
+    tables = {"native_kernels": operators(), "native_steps": steps()}
+    return {BENCHMARKS: injected(BENCHMARKS, tables), README: injected(README, {"speed": speed()})}
+
+
 if __name__ == "__main__":
-    PAGE.write_text(injected(PAGE, {"native_kernels": operators(), "native_steps": steps()}), encoding="utf-8")
+    for page, text in pages().items():
+        page.write_text(text, encoding="utf-8")

@@ -78,6 +78,7 @@ def plan(request: Request, pictures: Pictures) -> Plan:
     one_of("study", request.study, STUDIES)
     one_of("match", request.match, MATCHES)
     study = STUDIES[request.study]
+    study.check(request.study)
     for name in request.setups:
         check_point(name, {name: arm.point for name, arm in study.named.items()})
     request = dataclasses.replace(request, choices=_with_recipe(request.choices))

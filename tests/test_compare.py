@@ -97,6 +97,7 @@ def test_only_common_trials_are_pairs_and_the_others_are_named(tmp_path: Path) -
         ("exec_mode", "vmap", "other execution mode"),
         ("trial_batch", 5, "other execution mode"),
         ("jaxlib", "0.0.1", "other environment"),
+        ("kernels", "native", "other environment"),
         ("device_kind", "NVIDIA H200", "other environment"),
     ],
 )

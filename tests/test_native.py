@@ -4,7 +4,10 @@ Most cases are small whole numbers, whose sums float32 holds exactly in any orde
 """
 
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,11 +22,13 @@ from dsresearch import operators
 from dsresearch.operators.convolution import algorithm
 from dsresearch.operators.geometry import Geometry
 from dsresearch.runtime import KERNELS
+from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
 
 from dsresearch.operators.native import convolution, kernels, target
 
+ROOT = Path(__file__).parents[1]
 Floats = np.ndarray[Any, np.dtype[Any]]
 Case = dict[str, Any]
 
@@ -216,3 +221,24 @@ def test_other_code_has_another_name() -> None:
     first = convolution._shape(np.zeros((2, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
     second = convolution._shape(np.zeros((3, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
     assert convolution._correlation(first) != convolution._correlation(second)
+
+
+def test_a_study_by_these_kernels_says_so_and_learns_as_without(tmp_path: Path) -> None:
+    """Through the command and its processes: the same pictures and weights, other last digits, the same curve."""
+    said = ("run", "hybrid", "--profile", "smoke", "--setup", "inception_reformulated", "--trials", "1")
+    for choice in ("native", "xla"):
+        command = [sys.executable, "-m", "dsresearch", *said, f"protocol.kernels={choice}", "--out", tmp_path / choice]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    (ours,), (theirs,) = (trial_rows(tmp_path / choice / "trials.csv") for choice in ("native", "xla"))
+    assert (ours["kernels"], theirs["kernels"]) == ("native", "")
+    assert ours["init_seed"] == theirs["init_seed"]
+    assert ours["params_sha256"] != theirs["params_sha256"]  # else the kernels were not taken
+    assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+    assert 'kernels = "native"' in (tmp_path / "native" / "protocol.toml").read_text()
+    again = subprocess.run(
+        [sys.executable, "-m", "dsresearch", "again", tmp_path / "native"],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    assert "the same to the bit" in again.stdout

@@ -1,6 +1,7 @@
 """From a request to the plan of cells."""
 
 import dataclasses
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from dsresearch.design import InputError, replace
 from dsresearch.plan import Request, plan, refuse_large
 from dsresearch.settings import read_grid
 from dsresearch.store import Store
-from dsresearch.studies import PROFILES, STUDIES, Plan
+from dsresearch.studies import PROFILES, STUDIES, Arm, Plan, Study
 
 DIGITS = data.load("digits")
 
@@ -39,6 +40,61 @@ def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
         arm.name: arm.role for arm in STUDIES["hybrid"].arms
     }
     assert len({cell.id for cell in cells}) == len(cells) == 13
+
+
+def test_kernels_that_this_machine_lacks_are_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "llvmlite", None)  # as where the extra is not installed
+    with pytest.raises(InputError) as refused:
+        planned(choices={"protocol.kernels": ["native"]})
+    assert str(refused.value) == (
+        "protocol.kernels='native' is not allowed here: llvmlite is not installed (the extra `native`); `xla` always is"
+    )
+    assert planned(choices={"protocol.kernels": ["xla"]}).protocol == planned().protocol
+
+
+BASE = Arm("separable", role="baseline")
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (
+            (BASE, Arm("bsconv-u", "bsconv_u")),
+            "arm 'bsconv-u' of study 'place' is not allowed: a name is letters, digits",
+        ),
+        (
+            (BASE, Arm("bsconv_u", role="baseline")),
+            "arm 'bsconv_u' of study 'place' is not allowed: the first arm, and no",
+        ),
+        ((Arm("separable"), Arm("bsconv_u")), "arm 'separable' of study 'place' is not allowed: the first arm, and no"),
+        (
+            (BASE, Arm("bsconv_u"), Arm("bsconv_u", design={"activation": "relu"})),
+            "arm 'bsconv_u' of study 'place' is not allowed: it has the name of another arm, 'bsconv_u'",
+        ),
+        (
+            (BASE, Arm("bsconv_u"), Arm("mine", "bsconv_u")),
+            "arm 'mine' of study 'place' is not allowed: it has the settings of another arm, 'bsconv_u'",
+        ),
+        (
+            (Arm("bsconv_u", role="baseline"),),
+            "arm 'bsconv_u' of study 'place' is not allowed: the control `exact` needs",
+        ),
+    ],
+)
+def test_a_study_whose_arms_cannot_be_told_apart_is_refused_before_it_is_trained(
+    arms: tuple[Arm, ...], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsresearch.plan.STUDIES", {"place": Study("Which place?", arms)})
+    with pytest.raises(InputError) as refused:
+        planned(study="place")
+    assert str(refused.value).startswith(said)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_study_of_the_catalogue_is_allowed(name: str) -> None:
+    STUDIES[name].check(name)
 
 
 def test_the_control_is_part_of_a_cells_identity_and_its_name_is_not() -> None:

@@ -418,6 +418,20 @@ def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
         injected(tmp_path / "none.md", {"table4": "text"})
 
 
+def test_a_page_of_two_studies_gets_from_each_its_own(tmp_path: Path) -> None:
+    page = tmp_path / "README.md"
+    first, second = (
+        f"<!-- table4: dsresearch report results/{name} --into README.md -->\n<!-- /table4 -->\n" for name in ("a", "b")
+    )
+    page.write_text(first + second)
+    assert injected(page, {"table4": "of b"}, "b") == first + second.replace("-->\n<!", "-->\nof b\n<!")
+    with pytest.raises(InputError, match="no pair of markers"):
+        injected(page, {"table4": "of c"}, "c")
+    page.write_text(first + first)
+    with pytest.raises(InputError, match="2 pairs of markers of 'table4', allowed: one"):
+        injected(page, {"table4": "of a"}, "a")
+
+
 def test_one_arm_alone_has_no_empty_panel(tmp_path: Path) -> None:
     """A study of the baseline alone has no differences to draw."""
     alone = {key: wrong for key, wrong in good_study().items() if key == ("separable", "", "width")}

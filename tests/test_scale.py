@@ -134,9 +134,9 @@ def test_a_long_table_is_whole_in_its_files_and_short_on_a_page() -> None:
     assert shortened(shortened(table)) == shortened(table)
 
 
-def _page() -> ModuleType:
-    """benchmarks/scale_page.py, which is no package."""
-    spec = importlib.util.spec_from_file_location("scale_page", ROOT / "benchmarks" / "scale_page.py")
+def _script(name: str) -> ModuleType:
+    """A file of benchmarks/, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -145,5 +145,11 @@ def _page() -> ModuleType:
 
 
 def test_the_page_has_what_the_results_give() -> None:
-    page = _page()
+    page = _script("scale_page")
     assert page.injected(page.PAGE, page.texts()) == page.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_tables_of_our_kernels_are_those_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    for page, text in _script("native_page").pages().items():
+        assert page.read_text(encoding="utf-8") == text

@@ -101,7 +101,8 @@ def main(
     printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
     if into is not None:
-        write_atomic(Path(into), injected(Path(into), page_texts(analysis, target, Path(into), listed[0])).encode())
+        texts = page_texts(analysis, target, Path(into), listed[0])
+        write_atomic(Path(into), injected(Path(into), texts, Path(folder).resolve().name).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
     if target == Path(folder):

@@ -276,10 +276,11 @@ def _fixed(value: float, decimals: int, sign: bool = False) -> str:
     return f"{rounded:{'+' if sign else ''}.{decimals}f}"
 
 
-def injected(page: Path, texts: Mapping[str, str]) -> str:
+def injected(page: Path, texts: Mapping[str, str], study: str = "") -> str:
     """A Markdown page with each text between the markers of its name; a name without markers is left out.
 
-    Raises InputError where the page has none of them, or two pairs of one.
+    Where a marker's command reports a folder, only the `study` of that folder's name writes there, so that a page may
+    show several studies. Raises InputError where the page has none of the markers, or two pairs of one.
     """
     try:
         content = page.read_text(encoding="utf-8")
@@ -287,17 +288,19 @@ def injected(page: Path, texts: Mapping[str, str]) -> str:
         raise InputError(f"--into={page} cannot be read: {one_line(error)}, allowed: a Markdown page") from None
     pairs = 0
     for name, text in texts.items():
-        pattern = rf"(<!-- {name}:[^\n]*-->\n).*?(<!-- /{name} -->)"
-        between = rf"\g<1>{_literal(text)}\n\g<2>"
-        content, found = re.subn(pattern, between, content, flags=re.DOTALL)
-        if found > 1:
-            raise InputError(f"--into={page} has {found} pairs of markers of {name!r}, allowed: one")
-        pairs += found
+        found = re.finditer(rf"(<!-- {name}:([^\n]*)-->\n).*?(<!-- /{name} -->)", content, re.DOTALL)
+        own = [pair for pair in found if _asks_for(pair[2].split(), study)]
+        if len(own) > 1:
+            raise InputError(f"--into={page} has {len(own)} pairs of markers of {name!r}, allowed: one")
+        for pair in own:
+            content = f"{content[: pair.start()]}{pair[1]}{text.strip()}\n{pair[3]}{content[pair.end() :]}"
+        pairs += len(own)
     if not pairs:
         raise InputError(f"--into={page} has no pair of markers, allowed: {', '.join(texts)}")
     return content
 
 
-def _literal(text: str) -> str:
-    """A text as the replacement of a regular expression."""
-    return text.strip().replace("\\", "\\\\")
+def _asks_for(command: Sequence[str], study: str) -> bool:
+    """Whether the words in a marker report the folder of this study, or none."""
+    folder = command[command.index("report") + 1] if "report" in command[:-1] else ""
+    return not (study and folder) or Path(folder).name == study

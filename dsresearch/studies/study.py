@@ -1,9 +1,12 @@
 """What a study is: arms, the controls of its baseline, and where it departs from a profile."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
+
+from dsresearch.design import InputError
 
 # `design` (of the stack), `network` (of published networks, or the name of one), `recipe`, `protocol` -> field -> value
 Settings = Mapping[str, Mapping[str, Any]]
@@ -67,6 +70,26 @@ class Study:
     arms: tuple[Arm, ...]
     controls: tuple[str, ...] = CONTROLS
     settings: Mapping[str, Settings] = field(default_factory=dict)
+
+    def check(self, name: str) -> None:
+        """Raise InputError where the arms of the study of that name are not what one can train and tell apart."""
+
+        def refuse(arm: Arm, allowed: str) -> InputError:
+            return InputError(f"arm {arm.name!r} of study {name!r} is not allowed: {allowed}")
+
+        seen: dict[Any, Arm] = {}
+        for arm in self.arms:
+            if not re.fullmatch(r"[A-Za-z0-9_]+", arm.name):
+                raise refuse(arm, "a name is letters, digits and '_'")
+            if (arm.role == "baseline") != (arm is self.reference):
+                raise refuse(arm, "the first arm, and no other, has role='baseline'")
+            meaning = repr((arm.point, sorted(arm.design.items()), sorted(arm.recipe.items())))
+            for key, what in ((arm.name, "name"), (meaning, "settings")):
+                other = seen.setdefault((key, arm.match), arm)
+                if other is not arm:
+                    raise refuse(arm, f"it has the {what} of another arm, {other.name!r}")
+        if "exact" in self.controls and self.reference.point != "separable":
+            raise refuse(self.reference, "the control `exact` needs a separable baseline; leave it out of controls=")
 
     @property
     def reference(self) -> Arm:
