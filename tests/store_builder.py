@@ -122,6 +122,7 @@ def _row(cell: Cell, decided: Plan, trial: int, wrong: int) -> dict[str, Any]:
         "status": "ok",
         "error_msg": "",
         "exec_mode": "sequential",
+        "kernels": "",
         "cell_id": cell.id,
         "data_sha256": cell.data_sha256,
         "split_sha256": hashlib.sha256(f"split {trial}".encode()).hexdigest(),
