@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from store_builder import finish
@@ -51,17 +50,6 @@ def test_the_interior_is_told_with_one_trial_and_with_two(spine: Analysis, tmp_p
     _, inside, _, _ = interior(made_up(tmp_path / "one", "continuum", trials=1))
     assert "nothing can be told apart with one trial each" in inside
     assert "pp (one trial)" in inside
-
-
-def test_where_the_separable_end_is_best_at_equal_size_the_regular_end_stands_beside_it() -> None:
-    """The committed spine on real pictures, against SciPy on its rows."""
-    folder = Path(__file__).parents[1] / "results" / "continuum-cifar10-jpeg-cpu"
-    rows = pd.read_csv(folder / "trials.csv").set_index(["arm", "match", "trial"])["test_wrong"].sort_index()
-    d = (rows["g1", "params"] - rows["separable", "width"]) / 100  # of 10,000 pictures
-    low, high = stats.t.interval(0.95, len(d) - 1, d.mean(), stats.sem(d))
-    said = interior(Analysis(read_study(folder)))[2]
-    assert f"G = 1 being {d.mean():+.2f} pp [{low:+.2f}, {high:+.2f}] from it" in said
-    assert rows["separable", "width"].mean() < rows["g1", "params"].mean()
 
 
 def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analysis) -> None:

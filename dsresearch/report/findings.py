@@ -68,18 +68,13 @@ def _inside(analysis: Analysis, plain: Series) -> str:
 
 
 def _matched(analysis: Analysis, found: list[Series]) -> str:
-    """The lowest error at equal size, beside the separable end's, or, where that is the lowest, the regular end's.
-
-    Widths are whole, so that sizes are equal only so far.
-    """
+    """The lowest error at equal size; widths are whole, so that sizes are equal only so far."""
     said: dict[str, list[str]] = {}  # what was found -> where
     for one in found:
         best = min(one.arms, key=lambda g: float(errors(analysis.study, one.arms[g]).mean()))
         error = errors(analysis.study, one.arms[best]).mean()
         if one.arms[best] == one.end:
-            first = min(one.arms)
-            behind = _said(_against(analysis, one.arms[first], one.end))
-            what = f"the separable end has the lowest mean error ({error:.2f} %), G = {first} being {behind} from it"
+            what = f"the separable end has the lowest mean error ({error:.2f} %)"
         else:
             against = _said(_against(analysis, one.arms[best], one.end))
             what = f"G = {best} has the lowest mean error ({error:.2f} %), {against} from separable"
