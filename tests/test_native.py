@@ -19,6 +19,10 @@ from hypothesis import strategies as st
 from jax import lax
 
 from dsresearch import operators
+from dsresearch.design import Design
+from dsresearch.modules import draw
+from dsresearch.networks.stack import Stack
+from dsresearch.operators.blocks import block_count
 from dsresearch.operators.convolution import algorithm
 from dsresearch.operators.geometry import Geometry
 from dsresearch.runtime import KERNELS
@@ -242,3 +246,31 @@ def test_a_study_by_these_kernels_says_so_and_learns_as_without(tmp_path: Path) 
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
     assert "the same to the bit" in again.stdout
+
+
+@pytest.mark.parametrize("formulation", ["separable", "grouped"])
+def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study's training takes batches whole, its evaluation and wider networks in blocks."""
+    network = Stack(Design(formulation=formulation, width=8, depth=1, groups=4 * (formulation == "grouped")), 10)
+    images = normals(11)((8, 16, 16, 3))
+    params, stats = draw(network, jax.random.key(0), (16, 16, 3))
+    blocks = []
+
+    def counted(*arguments: Any) -> int:
+        blocks.append(block_count(*arguments))
+        return blocks[-1]
+
+    def loss_and_gradient() -> Any:
+        def loss(params: Any) -> jax.Array:
+            logits, _ = network.apply({"params": params, "stats": stats}, images, True, mutable=["stats"])
+            return jnp.asarray(logits**2).sum()
+
+        return jax.jit(jax.value_and_grad(loss))(params)
+
+    whole = loss_and_gradient()
+    monkeypatch.setattr("dsresearch.networks.stack.LOADED_WHOLE", 0)
+    monkeypatch.setattr("dsresearch.operators.blocks.BLOCK_BYTES", 1 << 14)
+    monkeypatch.setattr("dsresearch.operators.blocks.block_count", counted)
+    for a, b in zip(jax.tree.leaves(loss_and_gradient()), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))
+    assert max(blocks) > 1

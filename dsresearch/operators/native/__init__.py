@@ -8,8 +8,8 @@
 XLA:CPU has fast routines for matrix products and for a dense convolution alone; a convolution in groups, or of few
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Their bits differ from XLA's,
-and are the same on every processor that multiplies and adds in one rounding. They need the extra `native`, which is
-imported when they are first used.
+and do not depend on how long the processor's vectors are. They need the extra `native`, which is imported when they are
+first used.
 """
 
 import os
