@@ -274,3 +274,11 @@ def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypat
     for a, b in zip(jax.tree.leaves(loss_and_gradient()), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))
     assert max(blocks) > 1
+
+
+def test_a_product_is_added_with_one_rounding() -> None:
+    """-1 + (1 + 2^-12)^2 is 2^-11 + 2^-24; a product that is rounded first loses the last term."""
+    near = 1 + 2.0**-12
+    x = np.tile(np.array([-1, near], np.float32), (1, 2, 4, 1))
+    weights = np.tile(np.array([[1], [near]], np.float32), (1, 8))
+    np.testing.assert_array_equal(jax.jit(operators.pointwise)(x, weights), np.float32(2.0**-11 + 2.0**-24))
