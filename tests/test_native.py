@@ -6,7 +6,10 @@ Most cases are small whole numbers, whose sums float32 holds exactly in any orde
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +228,29 @@ def test_other_code_has_another_name() -> None:
     first = convolution._shape(np.zeros((2, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
     second = convolution._shape(np.zeros((3, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
     assert convolution._correlation(first) != convolution._correlation(second)
+
+
+def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that a second one replaced took its machine code with it: a process died of that, now and then."""
+    compiled: list[str] = []
+    at_work = threading.Semaphore(1)
+
+    def slow(made: str, *_: str) -> int:
+        assert at_work.acquire(blocking=False), "two at a time"
+        time.sleep(0.05)
+        compiled.append(made)
+        target._engines[made] = None
+        at_work.release()
+        return 0
+
+    monkeypatch.setattr(target, "_compile", slow)
+    monkeypatch.setattr(target, "_engines", {})
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)
+    monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
+    with ThreadPoolExecutor(6) as pool:
+        names = list(pool.map(lambda code: target.register("kernel", code), "ababab"))
+    assert sorted(compiled) == sorted(set(names))
+    assert len(compiled) == 2
 
 
 def test_a_study_by_these_kernels_says_so_and_learns_as_without(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ No compiler is needed on the machine: llvmlite brings LLVM. The call frame is re
 import ctypes
 import hashlib
 import re
+import threading
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,11 @@ _METADATA = 1  # XLA_FFI_Extension_Metadata: XLA asks for the version, once, bef
 _ENTRY = "handler"
 
 _engines: dict[str, Any] = {}  # by target: machine code lives as long as its engine
+_one_at_a_time = threading.Lock()  # programs are traced in several threads
 
 
-@cache
 def _machine() -> Any:
-    """The processor that this process runs on."""
+    """The processor that this process runs on, for one engine, which then owns it."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     target = binding.Target.from_default_triple()
@@ -55,8 +56,15 @@ def register(name: str, code: str) -> str:
     The name holds a hash of the code, so that a program in JAX's cache on disk is never run with other code.
     """
     target = f"dsresearch_{name}_{hashlib.sha256(code.encode()).hexdigest()[:16]}"
-    if target in _engines:
-        return target
+    with _one_at_a_time:
+        if target not in _engines:
+            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, name, code))
+            jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), platform="cpu")
+    return target
+
+
+def _compile(target: str, name: str, code: str) -> int:
+    """Machine code of a kernel and its handler, kept under its target; gives the handler's address."""
     machine = _machine()
     module = binding.parse_assembly(code)
     module.link_in(binding.parse_assembly(_handler(name)))
@@ -68,9 +76,7 @@ def register(name: str, code: str) -> str:
     passes.getModulePassManager().run(module, passes)
     _engines[target] = engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    address = ctypes.CFUNCTYPE(ctypes.c_void_p)(engine.get_function_address(_ENTRY))
-    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), platform="cpu")
-    return target
+    return int(engine.get_function_address(_ENTRY))
 
 
 def _handler(name: str) -> str:
