@@ -34,6 +34,11 @@ def default_workers(threads: int) -> int:
     return max(1, (os.cpu_count() or 1) // threads)
 
 
+def _end(code: int) -> str:
+    """How a process ended: its status, or the signal that killed it, which its own last words cannot say."""
+    return f"status {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
 class Process(Protocol):
     """A process that was started here or elsewhere; of `subprocess.Popen` what a launcher uses."""
 
@@ -131,7 +136,7 @@ class Launcher:
                 break
             if code != HELD:
                 self._refuse(code, kind)
-                self._say(f"{what} failed: {self._last_words(kind)}")
+                self._say(f"{what} failed ({_end(code)}): {self._last_words(kind)}")
                 return FAILED
             time.sleep(POLL_SECONDS)
         return DONE
@@ -180,7 +185,7 @@ class Launcher:
                     elif not self._stopping:
                         self._refuse(code, cell.id)
                         failed = True
-                        self._say(f"cell {cell.name} failed ({code}): {self._why(cell)}")
+                        self._say(f"cell {cell.name} failed ({_end(code)}): {self._why(cell)}")
                 progress.tell(list(self._running.values()))
                 time.sleep(POLL_SECONDS)
         progress.close()

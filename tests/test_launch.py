@@ -1,14 +1,18 @@
 """What the launcher decides without training anything."""
 
+import io
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from dsresearch import data
 from dsresearch.design import InputError
-from dsresearch.launch import ENVIRONMENT, Launcher, default_workers
+from dsresearch.launch import ENVIRONMENT, Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
 from dsresearch.plan import Request, plan
+from dsresearch.runtime import FAILED
 from dsresearch.store import Store, write_json
 
 
@@ -88,3 +92,17 @@ def test_what_every_cell_would_meet_ends_the_study_in_one_line(tmp_path: Path) -
     tmp_path.rename(tmp_path.with_name("elsewhere"))
     with pytest.raises(InputError, match="vanished"):
         one._refuse(1, "cell")
+
+
+def test_a_killed_process_is_said_to_be_killed(tmp_path: Path) -> None:
+    """Its last words are of the moment before, and would pass for the reason."""
+    one = launcher(tmp_path)
+    one.out = io.StringIO()
+
+    def start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        log.write_text("modules compiled: 8 of 8\n", encoding="utf-8")
+        return subprocess.Popen(["sh", "-c", "kill -SEGV $$"])
+
+    one.start = start
+    assert one._aside("prove", lambda: False, "proving", "the proof") == FAILED
+    assert "the proof failed (killed by SIGSEGV): modules compiled" in one.out.getvalue()
