@@ -62,7 +62,7 @@ def prepare(threads: int, devices: int = 1, kernels: str = "xla") -> None:
 
 def lacks(kernels: str) -> str:
     """Why this machine cannot compute with such kernels (`Protocol.kernels`), or nothing."""
-    if kernels != "native":
+    if kernels == "xla":
         return ""
     try:
         from llvmlite import binding

@@ -136,7 +136,7 @@ def is_linear(design: Design) -> bool:
 # --- the fused form ---------------------------------------------------------------------------------------------
 
 
-def fuse(array: Floats, layout: str) -> Floats:
+def fuse(array: Any, layout: str) -> Any:
     """A kernel in the fused form, from its layout by path: path i, channel j become channel i * width + j."""
     match layout:
         case "paths":
@@ -182,6 +182,23 @@ def _split(fused: Mapping[str, Floats], design: Design, groups: int, blocks: int
         part.name: split(fused[part.fused], part.layout, blocks if part.layout == "blocks" else groups)
         for part in parts(design)
     }
+
+
+def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[tuple[Any, int]]:
+    """The convolutions that a linear module is, in order: kernels [k, k, M / G, M'], as in `lax`, with their G.
+
+    Of NumPy's arrays or of JAX's, as `params` are.
+    """
+    groups, made = family(design, c_in, c_out).groups, []
+    for part in parts(design):
+        kernel = params[part.name]
+        if part.layout == "blocks":
+            made.append((fuse(kernel[:, None, None], "paths"), kernel.shape[0]))
+        elif part.fused == "spatial":
+            made.append((fuse(kernel, part.layout), groups))
+        else:
+            made.append((fuse(kernel, part.layout)[None, None], 1))
+    return made
 
 
 def _copied(tree: Tree) -> dict[str, Any]:

@@ -33,7 +33,8 @@ from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
 
-from dsresearch.operators.native import convolution, kernels, target
+from dsresearch.operators.native import calls, kernels, segment, target
+from dsresearch.operators.native.passage import Passage
 
 ROOT = Path(__file__).parents[1]
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -153,13 +154,15 @@ def test_bits_do_not_depend_on_the_processors_vectors(
     groups: int, inputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     x, kernel, dy = arrays(fixed(groups=groups, inputs=inputs, outputs=inputs), normals(7))
+    z, narrow, affine, cotangents = passed(normals(8), 16, 20, (6, 8), pool=True)
     found = []
     for most in (4, 8, 16):
         monkeypatch.setattr(target, "vector_lanes", lambda most=most: most)
-        convolution._correlation.cache_clear()
-        convolution._kernel_gradient.cache_clear()
+        calls._forward_kernel.cache_clear()
+        calls._backward_kernel.cache_clear()
         found.append(value_and_gradients(lambda x, k: operators.spatial_conv(x, k, groups=groups), x, kernel, dy))
-    lanes = {kernels.lanes_of(convolution._shape(x, kernel, groups, SAME), most) for most in (4, 8, 16)}
+        found[-1] += through_and_gradients(z, affine, [(kernel, groups), (narrow, 1)], True, cotangents)
+    lanes = {kernels.lanes_of(calls.shape_of(kernel, groups, SAME), most) for most in (4, 8, 16)}
     assert len(lanes) > 1  # else nothing was compared
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
@@ -184,9 +187,10 @@ def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pyte
     def both(x: Any, k: Any) -> Any:
         return jax.grad(lambda x, k: conv(x, k).sum(), argnums=(0, 1))(x, k)
 
-    assert kernels_called(conv, x, kernel) == ["correlation"]
-    assert sorted(kernels_called(both, x, kernel)) == ["correlation", "kernel_gradient"]
-    assert kernels_called(operators.pointwise, x, kernel[0, 0]) == ["correlation"]
+    assert kernels_called(conv, x, kernel) == ["forward"]
+    assert sorted(kernels_called(both, x, kernel)) == ["backward", "forward"]
+    assert kernels_called(lambda x, k: jax.grad(lambda k: conv(x, k).sum())(k), x, kernel) == ["backward"]
+    assert kernels_called(operators.pointwise, x, kernel[0, 0]) == ["forward"]
     for changed in ({"stride": 2}, {"dilation": 2}):
         assert not kernels_called(lambda x, k, changed=changed: conv(x, k, **changed), x, kernel)
     assert not kernels_called(conv, x, kernel[..., :3])  # no vector is as short
@@ -225,9 +229,9 @@ def test_products_over_channels_are_plain_sums() -> None:
 
 def test_other_code_has_another_name() -> None:
     """A program in the cache on disk calls a kernel by its name: it must never find another kernel under it."""
-    first = convolution._shape(np.zeros((2, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
-    second = convolution._shape(np.zeros((3, 6, 8, 16)), np.zeros((3, 3, 16, 16)), 1, SAME)
-    assert convolution._correlation(first) != convolution._correlation(second)
+    shape = calls.shape_of(jnp.zeros((3, 3, 16, 16)), 1, SAME)
+    names = {calls._forward_kernel(Passage(pictures, (shape,)), 2, 2) for pictures in (2, 3)}
+    assert len(names) == 2
 
 
 def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,26 +252,27 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)
     monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
     with ThreadPoolExecutor(6) as pool:
-        names = list(pool.map(lambda code: target.register("kernel", code), "ababab"))
+        names = list(pool.map(lambda code: target.register("kernel", code, 2, 2), "ababab"))
     assert sorted(compiled) == sorted(set(names))
     assert len(compiled) == 2
 
 
-def test_a_study_by_these_kernels_says_so_and_learns_as_without(tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", ["native", "fused"])
+def test_a_study_by_these_kernels_says_so_and_learns_as_without(asked: str, tmp_path: Path) -> None:
     """Through the command and its processes: the same pictures and weights, other last digits, the same curve."""
     said = ("run", "hybrid", "--profile", "smoke", "--setup", "inception_reformulated", "--trials", "1")
-    for choice in ("native", "xla"):
+    for choice in (asked, "xla"):
         command = [sys.executable, "-m", "dsresearch", *said, f"protocol.kernels={choice}", "--out", tmp_path / choice]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-    (ours,), (theirs,) = (trial_rows(tmp_path / choice / "trials.csv") for choice in ("native", "xla"))
-    assert (ours["kernels"], theirs["kernels"]) == ("native", "")
+    (ours,), (theirs,) = (trial_rows(tmp_path / choice / "trials.csv") for choice in (asked, "xla"))
+    assert (ours["kernels"], theirs["kernels"]) == (asked, "")
     assert ours["init_seed"] == theirs["init_seed"]
     assert ours["params_sha256"] != theirs["params_sha256"]  # else the kernels were not taken
     assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
-    assert 'kernels = "native"' in (tmp_path / "native" / "protocol.toml").read_text()
+    assert f'kernels = "{asked}"' in (tmp_path / asked / "protocol.toml").read_text()
     again = subprocess.run(
-        [sys.executable, "-m", "dsresearch", "again", tmp_path / "native"],
+        [sys.executable, "-m", "dsresearch", "again", tmp_path / asked],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert again.returncode == 0, again.stderr
@@ -300,6 +305,170 @@ def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypat
     for a, b in zip(jax.tree.leaves(loss_and_gradient()), jax.tree.leaves(whole), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4 * float(np.abs(b).max()))
     assert max(blocks) > 1
+
+
+# --- segments -------------------------------------------------------------------------------------------------------
+
+Links = list[tuple[Any, int]]
+
+
+def passed(
+    draw: Callable[[tuple[int, ...]], Floats], channels: int, features: int, size: tuple[int, int], pool: bool = False
+) -> tuple[Floats, Floats, operators.Affine, tuple[Floats, operators.Moments]]:
+    """Pictures, a pointwise kernel to so many features, a map, and a gradient at the result and its sums."""
+    height, width = (2 * side for side in size) if pool else size
+    affine = operators.Affine(draw((channels,)), draw((channels,)))
+    cotangents = draw((2, *size, features)), operators.Moments(draw((features,)), draw((features,)))
+    return draw((2, height, width, channels)), draw((1, 1, channels, features)), affine, cotangents
+
+
+def through_and_gradients(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any) -> list[Floats]:
+    """The result and its sums, and the gradients at z, the map and the kernels."""
+    groups = [count for _, count in links]
+
+    def run(z: Any, affine: Any, kernels: Any, cotangents: Any) -> Any:
+        kept = list(zip(kernels, groups, strict=True))
+        made, pullback = jax.vjp(
+            lambda z, a, k: segment.through(z, a, list(zip(k, groups, strict=True)), pool), z, affine, kernels
+        )
+        assert segment.fits(z, kept, pool)
+        return made, pullback(cotangents)
+
+    return [
+        np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(z, affine, [kernel for kernel, _ in links], cotangents))
+    ]
+
+
+def one_by_one(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any) -> list[Floats]:
+    """The same by the library's operations in float64."""
+    groups = [count for _, count in links]
+
+    def whole(z: Any, affine: Any, kernels: Any) -> Any:
+        x = jax.nn.relu(z * affine.gain[None, None, None] + affine.shift[None, None, None])
+        x = operators.max_pool(x) if pool else x
+        for kernel, count in zip(kernels, groups, strict=True):
+            x = oracle(x, kernel, count, "SAME")
+        return x, operators.Moments(x.sum((0, 1, 2)), (x * x).sum((0, 1, 2)))
+
+    with jax.enable_x64(True):
+        arguments = z, affine, [kernel for kernel, _ in links]
+        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (arguments, cotangents))
+        made, pullback = jax.vjp(whole, *wide[0])
+        return [np.asarray(a) for a in jax.tree.leaves((made, pullback(wide[1])))]
+
+
+def few(seed: int) -> Callable[[tuple[int, ...]], Floats]:
+    """Whole numbers so small that even the sums of squares are held exactly, with many equal maxima among them."""
+    rng = np.random.default_rng(seed)
+    return lambda shape: rng.integers(-1, 2, shape).astype(np.float32)
+
+
+CHAINS: dict[str, list[tuple[int, int, int, int]]] = {  # by window, inputs of a group, outputs, groups
+    "separable": [(3, 1, 16, 16), (1, 16, 20, 1)],
+    "pointwise first": [(1, 16, 12, 1), (3, 1, 12, 12)],
+    "three": [(1, 16, 8, 1), (3, 2, 8, 4), (1, 8, 16, 1)],
+    "cut behind a regular one": [(3, 16, 16, 1), (1, 16, 8, 1)],
+    "one": [(3, 4, 16, 4)],
+    "one product": [(1, 16, 16, 1)],
+    "super-separable": [(3, 1, 16, 16), (1, 4, 16, 4)],
+    "five by five": [(5, 1, 16, 16), (1, 16, 16, 1)],
+}
+
+
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_segment_and_all_its_gradients_are_the_librarys_number_for_number(
+    name: str, size: tuple[int, int], pool: bool
+) -> None:
+    draw = few(13)
+    links = [(draw((window, window, inputs, outputs)), groups) for window, inputs, outputs, groups in CHAINS[name]]
+    z, _, affine, cotangents = passed(draw, 16, links[-1][0].shape[-1], size, pool)
+    expected = one_by_one(z, affine, links, pool, cotangents)
+    assert max(np.abs(a).max() for a in expected) < 2**24  # else float32 would round
+    for a, b in zip(through_and_gradients(z, affine, links, pool, cotangents), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("channels", [5, 12, 19])
+def test_channels_that_fill_no_vector_are_counted_once(channels: int) -> None:
+    draw = few(17)
+    z, kernel, affine, cotangents = passed(draw, channels, 7, (4, 6), pool=True)
+    links = [(draw((3, 3, 1, channels)), channels), (kernel, 1)]
+    expected = one_by_one(z, affine, links, True, cotangents)
+    for a, b in zip(through_and_gradients(z, affine, links, True, cotangents), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_data_come_without_a_map_and_have_no_gradient() -> None:
+    """A stem: the pictures as they are, and the gradient at the kernel alone."""
+    images, kernel = few(19)((2, 6, 6, 3)), few(20)((3, 3, 3, 16))
+
+    def loss(kernel: Any) -> jax.Array:
+        y, sums = segment.through(images, None, [(kernel, 1)])
+        return (y * y).sum() + sums.squares.sum() + sums.total.sum()
+
+    def plain(kernel: Any) -> jax.Array:
+        y = oracle(images, kernel, 1, "SAME")
+        return 2 * (y * y).sum() + y.sum()
+
+    np.testing.assert_array_equal(jax.jit(jax.grad(loss))(kernel), jax.grad(plain)(kernel))
+
+
+DESIGNS = [
+    {"formulation": "separable"},
+    {"formulation": "separable_strict"},
+    {"formulation": "hybrid"},
+    {"formulation": "hybrid_learned"},
+    {"formulation": "resnext", "groups": 2},
+    {"formulation": "inception_simplified", "groups": 2},
+    {"formulation": "inception_extreme"},
+    {"formulation": "inception_reformulated", "groups": 4},
+    {"formulation": "grouped", "groups": 2},
+    {"formulation": "grouped", "groups": 2, "order": "pointwise_first"},
+    {"formulation": "super_separable", "groups": 2},
+    {"formulation": "bsconv_u"},
+    {"formulation": "bsconv_s"},
+    {"formulation": "regular"},
+]
+
+
+@pytest.mark.parametrize("settings", DESIGNS, ids=lambda settings: "-".join(map(str, settings.values())))
+def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loss, running statistics and gradients of every formulation that is nothing but convolutions."""
+    network = Stack(Design(width=8, depth=1, **settings), 10)
+    images = normals(23)((4, 8, 8, 3))
+    params, stats = draw(network, jax.random.key(0), (8, 8, 3))
+
+    def step(params: Any) -> Any:
+        def loss(params: Any) -> Any:
+            logits, new = network.apply({"params": params, "stats": stats}, images, True, mutable=["stats"])
+            return jnp.asarray(logits**2).sum(), new
+
+        return jax.value_and_grad(loss, has_aux=True)(params)
+
+    monkeypatch.setenv(KERNELS, "xla")
+    expected = jax.jit(step)(params)
+    monkeypatch.setenv(KERNELS, "fused")
+    called = kernels_called(lambda p: step(p), params)
+    assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
+    for a, b in zip(jax.tree.leaves(jax.jit(lambda p: step(p))(params)), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * float(np.abs(b).max()))
+
+
+@pytest.mark.parametrize("settings", [{"activation": "relu"}, {"residual": True}, {"normalise": True}])
+def test_what_is_more_than_convolutions_is_computed_as_without(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = Stack(Design(width=8, depth=2, **settings), 10)
+    images = normals(23)((4, 8, 8, 3))
+    params, stats = draw(network, jax.random.key(0), (8, 8, 3))
+    logits = []
+    for choice in ("fused", "xla"):
+        monkeypatch.setenv(KERNELS, choice)
+        apply = jax.jit(lambda p: network.apply({"params": p, "stats": stats}, images, True, mutable=["stats"])[0])
+        logits.append(apply(params))
+    np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_product_is_added_with_one_rounding() -> None:

@@ -15,6 +15,7 @@ from dsresearch import operators
 from dsresearch.design import Design
 from dsresearch.modules import BatchNorm, SeparableModule, he
 from dsresearch.operators import native
+from dsresearch.transport import is_linear, links
 
 Array = jax.Array
 Tree = Any
@@ -41,8 +42,7 @@ class Stack(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         width = self.design.width
         kernel = self.param("stem", he(9 * x.shape[-1]), (3, 3, x.shape[-1], width))
-        size = math.prod(x.shape[1:3]) * width * x.dtype.itemsize
-        z, sums = operators.with_moments(operators.spatial_conv, x, kernel, size)
+        z, sums = self.passage(x, None, [(kernel, 1)]) or self.stem(x, kernel)
         norm = "stem_norm"
         for stage, features in enumerate(self.design.widths):
             for block in range(self.design.depth):
@@ -52,6 +52,20 @@ class Stack(nn.Module):
                 norm = f"{name}_norm"
         affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
         return self.head(operators.apply_affine(z, affine, "relu"))
+
+    def stem(self, x: Array, kernel: Array) -> tuple[Array, operators.Moments]:
+        size = math.prod(x.shape[1:3]) * kernel.shape[-1] * x.dtype.itemsize
+        return operators.with_moments(operators.spatial_conv, x, kernel, size)
+
+    def passage(
+        self, z: Array, affine: operators.Affine | None, links: list[tuple[Array, int]], pool: bool = False
+    ) -> tuple[Array, operators.Moments] | None:
+        """A map and convolutions by kernels of our own, picture by picture, where these are asked for and fit."""
+        if not native.fused() or self.is_initializing():
+            return None
+        from dsresearch.operators.native import segment
+
+        return segment.through(z, affine, links, pool) if segment.fits(z, links, pool) else None
 
     def segment(
         self, z: Array, affine: operators.Affine, train: bool, name: str, features: int, pool: bool
@@ -67,6 +81,10 @@ class Stack(nn.Module):
             x = operators.apply_affine(z, affine, "relu")
             return operators.max_pool(x) if pool else x
 
+        if native.fused() and not self.is_initializing() and is_linear(self.design) and not self.design.residual:
+            params = module.variables["params"]["body"]
+            if passed := self.passage(z, affine, links(params, self.design, z.shape[-1], features), pool):
+                return passed
         if self.is_initializing() or not cheap_to_repeat(self.design) or (native.chosen() and z.nbytes <= LOADED_WHOLE):
             y = module(enter(z, affine), train)
             return y, operators.moments(y)

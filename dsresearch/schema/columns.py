@@ -125,7 +125,9 @@ TRIAL_COLUMNS: Mapping[str, Column] = {
     "exec_mode": _text("how trials were put in a program", "sequential", "vmap", "sharded"),
     "trial_batch": _whole("trials in one program"),
     "threads": _whole("CPU threads of the cell"),
-    "kernels": Column("text", "whose convolutions on a CPU, empty: XLA's", ("", "native"), optional=True, later=True),
+    "kernels": Column(
+        "text", "whose convolutions on a CPU, empty: XLA's", ("", "native", "fused"), optional=True, later=True
+    ),
     "device_kind": _text("device"),
     "device_count": _whole("devices of the cell"),
     "matmul_precision": _text("jax_default_matmul_precision", optional=True),

@@ -1,15 +1,19 @@
 """Convolution kernels of our own for a CPU: generated as LLVM code for one shape, and called by the compiled program.
 
     code         a thin layer over llvmlite: loops, vectors
-    kernels      the two loops of a convolution, as code
+    kernels      the two loops of a convolution of one picture, as code
+    passage      a batch's way through convolutions that follow one another, forward and back, as code
     target       machine code, as something that a compiled program may call
-    convolution  the two as a differentiable operator
+    calls        passages from arrays to arrays
+    convolution  one convolution as a differentiable operator
+    segment      all from one BatchNorm's map to the next one's sums as another
 
 XLA:CPU has fast routines for matrix products and for a dense convolution alone; a convolution in groups, or of few
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
-float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Their bits differ from XLA's,
-and do not depend on how long the processor's vectors are. They need the extra `native`, which is imported when they are
-first used.
+float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
+segments by them where a module is nothing but convolutions, and a batch goes through memory half as often. Their bits
+differ from XLA's, and do not depend on how long the processor's vectors are. They need the extra `native`, which is
+imported when they are first used.
 """
 
 import os
@@ -20,5 +24,10 @@ from dsresearch.runtime import KERNELS
 
 
 def chosen() -> bool:
-    """Whether this process computes with these kernels, as its `runtime.prepare` was told."""
-    return os.environ.get(KERNELS) == "native" and jax.default_backend() == "cpu"
+    """Whether this process convolves with these kernels, as its `runtime.prepare` was told."""
+    return os.environ.get(KERNELS) in ("native", "fused") and jax.default_backend() == "cpu"
+
+
+def fused() -> bool:
+    """Whether it takes a picture through a whole passage at a time as well."""
+    return os.environ.get(KERNELS) == "fused" and jax.default_backend() == "cpu"

@@ -14,7 +14,9 @@ Body = Callable[[Value, list[Value]], list[Value]]
 INT, FLOAT, NOTHING = ir.IntType(64), ir.FloatType(), ir.VoidType()
 POINTER = ir.PointerType()
 
+_WORD = ir.IntType(32)
 _NOT_VOLATILE = ir.Constant(ir.IntType(1), 0)
+_TO_READ, _INTO_A_CORES_OWN_CACHE, _DATA = (ir.Constant(_WORD, number) for number in (0, 2, 1))
 
 
 class Code:
@@ -32,6 +34,11 @@ class Code:
         """The code, which ends here."""
         self.builder.ret_void()
         return str(self.module)
+
+    def named(self, *counts: int) -> list[list[Value]]:
+        """The arrays in groups of so many, in order."""
+        rest = iter(self.arrays)
+        return [[next(rest) for _ in range(count)] for count in counts]
 
     # --- offsets and loops ---
 
@@ -82,6 +89,14 @@ class Code:
         """What `load` reads."""
         self.builder.store(value, self.pointer(array, offset), align=4)
 
+    def prefetch(self, array: Value, offset: Value) -> None:
+        """Begin to bring a cache line near, before it is asked for; past the array's end it is nothing."""
+        self._call("llvm.prefetch.p0", NOTHING, self.pointer(array, offset), _TO_READ, _INTO_A_CORES_OWN_CACHE, _DATA)
+
+    def add_to(self, array: Value, offset: Value, value: Value) -> None:
+        """Add a vector to what lies there."""
+        self.store(self.add(self.load(array, offset, value.type.count), value), array, offset)
+
     def copy(self, source: Value, from_: Value, target: Value, to: Value, count: int) -> None:
         """So many numbers of one array into another."""
         places = [self.pointer(target, to), self.pointer(source, from_)]
@@ -100,7 +115,7 @@ class Code:
 
     def pick(self, vector: Value, lanes: Sequence[int]) -> Value:
         """The vector of these lanes of another one."""
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), list(lanes))
+        mask = ir.Constant(ir.VectorType(_WORD, len(lanes)), list(lanes))
         return self.builder.shuffle_vector(vector, ir.Constant(vector.type, ir.Undefined), mask)
 
     def without(self, vector: Value, lanes: int) -> Value:
@@ -109,7 +124,7 @@ class Code:
             return vector
         size = vector.type.count
         both = list(range(size, size + lanes)) + list(range(lanes, size))
-        mask = ir.Constant(ir.VectorType(ir.IntType(32), size), both)
+        mask = ir.Constant(ir.VectorType(_WORD, size), both)
         return self.builder.shuffle_vector(vector, self.zeros(size), mask)
 
     def everywhere(self, array: Value, offset: Value, lanes: int) -> Value:
@@ -123,6 +138,18 @@ class Code:
     def add(self, a: Value, b: Value) -> Value:
         """a + b."""
         return self.builder.fadd(a, b)
+
+    def multiply(self, a: Value, b: Value) -> Value:
+        """a * b."""
+        return self.builder.fmul(a, b)
+
+    def where_above(self, a: Value, b: Value, then: Value, otherwise: Value) -> Value:
+        """`then` in the lanes where a > b, which no NaN is."""
+        return self.builder.select(self.builder.fcmp_ordered(">", a, b), then, otherwise)
+
+    def maximum(self, a: Value, b: Value) -> Value:
+        """The larger; b where one of them is NaN."""
+        return self.where_above(a, b, a, b)
 
     def _call(self, intrinsic: str, gives: Value, *arguments: Value) -> Value:
         """One of LLVM's own functions."""

@@ -1,14 +1,13 @@
 """Spatial convolution and pointwise product by kernels of our own, with gradients (CPU, float32, stride 1)."""
 
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
 from dsresearch.operators.geometry import Geometry
-from dsresearch.operators.native import kernels, target
-from dsresearch.operators.native.kernels import Shape
+from dsresearch.operators.native.calls import backward, forward, has_vectors, shape_of
+from dsresearch.operators.native.passage import Passage
 from dsresearch.operators.taps import turned
 
 Array = jax.Array
@@ -17,14 +16,13 @@ Array = jax.Array
 def fits(x: Array, kernel: Array, groups: int, geometry: Geometry) -> bool:
     """Whether the kernels are for such pictures [N, H, W, C] and such a kernel [k, k, C / G, M]."""
     plain = geometry.stride == geometry.dilation == 1 and x.dtype == kernel.dtype == jnp.float32
-    return plain and kernels.lanes_of(_shape(x, kernel, groups, geometry), target.vector_lanes()) > 1
+    return plain and has_vectors(shape_of(kernel, groups, geometry))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def correlate(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Array:
     """Correlate [N, H, W, C] with [k, k, C / groups, M] at stride 1: [N, H', W', M]."""
-    shape = _shape(x, kernel, groups, geometry)
-    return _call(_correlation(shape), (shape.pictures, shape.height, shape.width, shape.filters), shape, x, kernel)
+    return forward(Passage(x.shape[0], (shape_of(kernel, groups, geometry),)), x, [], [kernel])[0]
 
 
 def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
@@ -32,10 +30,11 @@ def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[
 
 
 def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    """Two calls, so that the one which nobody reads is not made."""
     x, kernel = saved
-    shape = _shape(x, kernel, groups, geometry)
-    dx = correlate(dy, turned(kernel, groups), groups, geometry.transposed())
-    return dx, _call(_kernel_gradient(shape), kernel.shape, shape, x, dy)
+    back = turned(kernel, groups)
+    alone = Passage(x.shape[0], (shape_of(kernel, groups, geometry),))
+    return correlate(dy, back, groups, geometry.transposed()), backward(alone, False, x, [], [kernel], [back], [dy])[0]
 
 
 correlate.defvjp(_forward, _backward)
@@ -43,41 +42,13 @@ correlate.defvjp(_forward, _backward)
 
 def product_fits(x: Array, weights: Array) -> bool:
     """Whether the kernels are for a pointwise product of such pictures with such weights [C, M]."""
-    return fits(*_as_lines(x, weights))
+    return fits(*_as_convolution(x, weights))
 
 
 def product(x: Array, weights: Array) -> Array:
     """1x1 convolution of pictures [N, H, W, C] with [C, M]."""
-    return correlate(*_as_lines(x, weights)).reshape(*x.shape[:3], weights.shape[1])
+    return correlate(*_as_convolution(x, weights))
 
 
-def _as_lines(x: Array, weights: Array) -> tuple[Array, Array, int, Geometry]:
-    """A product as a convolution of pictures of one row: strips of pixels then fill whole rows of small pictures."""
-    batch, height, width, channels = x.shape
-    geometry = Geometry((1, height * width), (1, 1), 1, 1, "VALID")
-    return x.reshape(batch, 1, height * width, channels), weights[None, None], 1, geometry
-
-
-def _shape(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Shape:
-    *window, inputs, outputs = kernel.shape
-    height, width = geometry.out
-    return Shape(x.shape[0], height, width, geometry.pads, (window[0], window[1]), groups, inputs, outputs // groups)
-
-
-def _call(name: str, result: tuple[int, ...], shape: Shape, *arguments: Array) -> Array:
-    """What a registered kernel makes of two arrays; its second result is room for a padded picture."""
-    results = [jax.ShapeDtypeStruct(form, jnp.float32) for form in (result, (max(shape.scratch, 1),))]
-    made: Any = jax.ffi.ffi_call(name, results, vmap_method="sequential")(*arguments)
-    return made[0]
-
-
-@cache
-def _correlation(shape: Shape) -> str:
-    lanes = max(1, kernels.lanes_of(shape, target.vector_lanes()))
-    return target.register("correlation", kernels.correlation("correlation", shape, lanes))
-
-
-@cache
-def _kernel_gradient(shape: Shape) -> str:
-    lanes = max(1, kernels.lanes_of(shape, target.vector_lanes()))
-    return target.register("kernel_gradient", kernels.kernel_gradient("kernel_gradient", shape, lanes))
+def _as_convolution(x: Array, weights: Array) -> tuple[Array, Array, int, Geometry]:
+    return x, weights[None, None], 1, Geometry(x.shape[1:3], (1, 1), 1, 1, "SAME")

@@ -1,16 +1,17 @@
-"""The two loops of a spatial convolution with stride 1: the correlation, and the gradient of its kernel.
+"""The two loops of a spatial convolution with stride 1, for one picture: the correlation, and the kernel's gradient.
 
-Pictures are [N, H, W, C] and kernels [k, k, C / G, M], so that a vector holds neighbouring outputs of one pixel. Where
-a group's outputs fill vectors, an input is the same number in all lanes; where several groups share a vector, the
-inputs of these groups are as many neighbouring numbers, and each lane picks its group's.
+Pictures are [H, W, C] and kernels [k, k, C / G, M], so that a vector holds neighbouring outputs of one pixel. Where a
+group's outputs fill vectors, an input is the same number in all lanes; where several groups share a vector, the inputs
+of these groups are as many neighbouring numbers, and each lane picks its group's.
 
-Every number is a sum in one order (rows, columns and inputs of the kernel; or pixels of a picture, then pictures)
-whatever the processor's vectors hold, each product added with one rounding.
+Every number is a sum in one order (rows, columns and inputs of the kernel; or pixels of the picture) whatever the
+processor's vectors hold, each product added with one rounding.
 """
 
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
 
@@ -21,10 +22,9 @@ INPUTS = 8  # that lanes pick from one vector before the next are picked
 
 
 @dataclass(frozen=True)
-class Shape:
-    """A convolution: how many pictures, the sides of its result, its padding and kernel, and a group's channels."""
+class Convolution:
+    """A convolution: the sides of its result, its padding and kernel, and a group's channels."""
 
-    pictures: int
     height: int
     width: int
     pads: tuple[tuple[int, int], tuple[int, int]]
@@ -45,22 +45,36 @@ class Shape:
 
     @property
     def read(self) -> tuple[int, int]:
-        """Sides of the pictures with their padding."""
+        """Sides of the picture with its padding."""
         return self.height + self.kernel[0] - 1, self.width + self.kernel[1] - 1
 
     @property
     def stored(self) -> tuple[int, int]:
-        """Sides of the pictures without it."""
+        """Sides of the picture without it."""
         (top, bottom), (left, right) = self.pads
         return self.read[0] - top - bottom, self.read[1] - left - right
 
     @property
-    def scratch(self) -> int:
-        """Numbers of one padded picture; 0 where nothing is padded."""
-        return self.read[0] * self.read[1] * self.channels if self.read != self.stored else 0
+    def padded(self) -> bool:
+        """Whether it reads more than there is."""
+        return self.read != self.stored
+
+    def transposed(self) -> "Convolution":
+        """The one that carries a gradient at the result back to the picture, by the kernel turned round."""
+        pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.pads, strict=True))
+        return Convolution(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
 
 
-def lanes_of(shape: Shape, most: int) -> int:
+class Plane(NamedTuple):
+    """Where a picture lies: an array, the offset of its first number, how far its rows and the next picture are."""
+
+    array: Value
+    offset: Value
+    row: int
+    following: int = 0  # where there is none
+
+
+def lanes_of(shape: Convolution, most: int) -> int:
     """Outputs of a vector, at most so many; 0 where none lies within a group or holds whole ones.
 
     A group's last vector may repeat outputs of the one before. A processor does two vectors of 8 in the time of one of
@@ -76,28 +90,17 @@ def lanes_of(shape: Shape, most: int) -> int:
 
 
 class _Walk:
-    """What both kernels share: the padded picture, and the inputs of a vector of outputs."""
+    """What both loops share: vectors of outputs, and the inputs that they read."""
 
-    def __init__(self, code: Code, shape: Shape, lanes: int) -> None:
-        self.code, self.shape, self.lanes = code, shape, lanes
-        self.shared = lanes > shape.outputs  # a vector holds several groups
+    def __init__(self, code: Code, shape: Convolution, most: int) -> None:
+        self.code, self.shape, self.lanes = code, shape, max(1, lanes_of(shape, most))
+        self.shared = self.lanes > shape.outputs  # a vector holds several groups
 
-    def picture(self, x: Value, scratch: Value, n: Value) -> tuple[Value, Value]:
-        """Array and offset of picture n with its padding, which is zeros in the scratch from the beginning."""
-        code, shape = self.code, self.shape
-        (rows, columns), row = shape.stored, shape.read[1] * shape.channels
-        size = columns * shape.channels
-        first = code.times(n, rows * size)
-        if not shape.scratch:
-            return x, first
-        inside = shape.pads[0][0] * row + shape.pads[1][0] * shape.channels
-
-        def one(i: Value, _: list[Value]) -> list[Value]:
-            code.copy(x, code.sum(first, code.times(i, size)), scratch, code.sum(code.times(i, row), inside), size)
-            return []
-
-        code.loop(rows, one)
-        return scratch, code.at(0)
+    def lines(self, source: Plane, target: Plane) -> tuple[int, int]:
+        """Rows and pixels of a row, of source and target: all in one row where that is the same."""
+        shape = self.shape
+        gapless = source.row == shape.width * shape.channels and target.row == shape.width * shape.filters
+        return (1, shape.height * shape.width) if gapless and shape.kernel == (1, 1) else (shape.height, shape.width)
 
     def vectors(self, side: int, one: Callable[[Value, Value, int], None]) -> None:
         """`one(output, input, repeated)` for all outputs, `side` vectors at a time.
@@ -109,12 +112,11 @@ class _Walk:
         groups, outputs = (1, shape.filters) if self.shared else (shape.groups, shape.outputs)
 
         def over_groups(g: Value, _: list[Value]) -> list[Value]:
-            def some(first: Value, count: int) -> None:
-                repeated = side * self.lanes - count
-                output = code.sum(code.times(g, outputs), first, -repeated)
+            def some(first: Value, repeated: int) -> None:
+                output = code.sum(code.times(g, outputs), first)
                 one(output, output if self.shared else code.times(g, shape.inputs), repeated)
 
-            self.strips(outputs, side * self.lanes, some)
+            vectors(code, outputs, side * self.lanes, some)
             return []
 
         code.loop(groups, over_groups)
@@ -130,25 +132,34 @@ class _Walk:
         starts = [lane // size * size + first for lane in range(self.lanes)]
         return [code.pick(together, [start + c for start in starts]) for c in range(count)]
 
-    def strips(self, total: int, most: int, one: Callable[[Value, int], None]) -> None:
-        """`one(first, count)` for a range in strips of `most` and what is left of it."""
-        code = self.code
-
-        def full(i: Value, _: list[Value]) -> list[Value]:
-            one(code.times(i, most), most)
-            return []
-
-        code.loop(total // most, full)
-        if total % most:
-            one(code.at(total - total % most), total % most)
-
     def chunks(self, most: int, one: Callable[[Value, int], None]) -> None:
         """`one(first, count)` for the inputs of a group; which lanes are picked must be known here, so no loop then."""
         if not self.shared:
-            self.strips(self.shape.inputs, most, one)
+            strips(self.code, self.shape.inputs, most, one)
             return
         for first, count in _chunks(self.shape.inputs, most):
             one(first, count)
+
+
+def strips(code: Code, total: int, most: int, one: Callable[[Value, int], None]) -> None:
+    """`one(first, count)` for a range in strips of `most` and what is left of it."""
+
+    def full(i: Value, _: list[Value]) -> list[Value]:
+        one(code.times(i, most), most)
+        return []
+
+    code.loop(total // most, full)
+    if total % most:
+        one(code.at(total - total % most), total % most)
+
+
+def vectors(code: Code, total: int, lanes: int, one: Callable[[Value, int], None]) -> None:
+    """`one(first, repeated)` for a range in vectors, the last of which may begin with numbers of the one before."""
+
+    def some(first: Value, count: int) -> None:
+        one(code.sum(first, count - lanes), lanes - count)
+
+    strips(code, total, lanes, some)
 
 
 def _chunks(total: int, most: int) -> list[tuple[int, int]]:
@@ -156,25 +167,24 @@ def _chunks(total: int, most: int) -> list[tuple[int, int]]:
     return [(first, min(most, total - first)) for first in range(0, total, most)]
 
 
-def correlation(name: str, shape: Shape, lanes: int) -> str:
-    """LLVM code of `name(x, kernel, y, scratch)`: y[p, m] = sum over taps t, inputs c of x[p + t, c] kernel[t, c, m].
+def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: Value, target: Plane) -> None:
+    """y[p, m] = sum over taps t, inputs c of x[p + t, c] kernel[t, c, m], for x with its padding.
 
-    A strip of neighbouring pixels and one or two vectors of outputs are in registers at a time.
+    A strip of neighbouring pixels and one or two vectors of outputs, of `most` lanes at most, are in registers at a
+    time.
     """
-    code = Code(name, 4)
-    x, kernel, y, scratch = code.arrays
-    walk = _Walk(code, shape, lanes)
-    (k_rows, k_columns), channels, filters = shape.kernel, shape.channels, shape.filters
-    row = shape.read[1] * channels
+    walk = _Walk(code, shape, most)
+    lanes, (k_rows, k_columns), channels, filters = walk.lanes, shape.kernel, shape.channels, shape.filters
+    rows, width = walk.lines(source, target)
     side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
 
-    def strip(source: Value, start: Value, target: Value, out: Value, count: int) -> None:
-        """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `target` its own."""
+    def strip(start: Value, to: Value, out: Value, count: int) -> None:
+        """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `to` its own."""
 
         def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
-            offset = code.sum(start, code.times(i, row), code.times(j, channels))
+            offset = code.sum(start, code.times(i, source.row), code.times(j, channels))
             element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
-            read = [walk.inputs(source, code.sum(offset, p * channels), first, inputs) for p in range(count)]
+            read = [walk.inputs(source.array, code.sum(offset, p * channels), first, inputs) for p in range(count)]
             sums = list(sums)
             for c, v in itertools.product(range(inputs), range(side)):
                 weights = code.load(kernel, code.sum(code.times(code.sum(element, c), filters), out, v * lanes), lanes)
@@ -195,86 +205,62 @@ def correlation(name: str, shape: Shape, lanes: int) -> str:
 
         sums = code.loop(k_rows, over_row, [code.zeros(lanes)] * (count * side))
         for p, v in itertools.product(range(count), range(side)):
-            code.store(sums[p * side + v], y, code.sum(target, p * filters + v * lanes, out))
+            code.store(sums[p * side + v], target.array, code.sum(to, p * filters + v * lanes, out))
 
-    def over_pictures(n: Value, _: list[Value]) -> list[Value]:
-        source, origin = walk.picture(x, scratch, n)
+    def over_vectors(out: Value, entry: Value, _: int) -> None:
+        def over_rows(h: Value, _: list[Value]) -> list[Value]:
+            start = code.sum(source.offset, entry, code.times(h, source.row))
+            to = code.sum(target.offset, code.times(h, target.row))
 
-        def over_vectors(out: Value, entry: Value, _: int) -> None:
-            def over_rows(h: Value, _: list[Value]) -> list[Value]:
-                start = code.sum(origin, entry, code.times(h, row))
-                target = code.times(code.sum(code.times(n, shape.height), h), shape.width * filters)
+            def from_pixel(w: Value, count: int) -> None:
+                strip(code.sum(start, code.times(w, channels)), code.sum(to, code.times(w, filters)), out, count)
 
-                def from_pixel(w: Value, count: int) -> None:
-                    here, there = code.times(w, channels), code.times(w, filters)
-                    strip(source, code.sum(start, here), code.sum(target, there), out, count)
+            strips(code, width, PIXELS, from_pixel)
+            return []
 
-                walk.strips(shape.width, PIXELS, from_pixel)
-                return []
+        code.loop(rows, over_rows)
 
-            code.loop(shape.height, over_rows)
-
-        walk.vectors(side, over_vectors)
-        return []
-
-    code.clear(scratch, shape.scratch)
-    code.loop(shape.pictures, over_pictures)
-    return code.text()
+    walk.vectors(side, over_vectors)
 
 
-def kernel_gradient(name: str, shape: Shape, lanes: int) -> str:
-    """LLVM code of `name(x, dy, gradient, scratch)`: gradient[t, c, m] = sum over pixels p of x[p + t, c] dy[p, m].
+def add_kernel_gradient(
+    code: Code, shape: Convolution, most: int, source: Plane, behind: Plane, gradient: Value
+) -> None:
+    """gradient[t, c, m] += sum over pixels p of x[p + t, c] dy[p, m], for x with its padding and dy `behind`.
 
-    As many of these sums as registers hold are taken over the pixels of one picture, and then added to the gradient.
+    As many of these sums as registers hold are taken over the pixels, and then added to the gradient.
     """
-    code = Code(name, 4)
-    x, dy, gradient, scratch = code.arrays
-    walk = _Walk(code, shape, lanes)
-    (k_rows, k_columns), channels, filters = shape.kernel, shape.channels, shape.filters
-    row = shape.read[1] * channels
+    walk = _Walk(code, shape, most)
+    lanes, (k_rows, k_columns), channels, filters = walk.lanes, shape.kernel, shape.channels, shape.filters
+    rows, width = walk.lines(source, behind)
 
-    def some(
-        i: Value, first: Value, count: int, source: Value, entry: Value, behind: Value, out: Value, repeated: int
-    ) -> None:
-        """Row i of the kernel and `count` inputs: `entry` and `behind` are the offsets of a picture's x and dy."""
+    def some(i: Value, taps: int, first: Value, count: int, entry: Value, out: Value, repeated: int) -> None:
+        """`taps` rows of the kernel from i, `count` inputs from `first` of the group at `entry`, some outputs."""
+        window = list(itertools.product(range(taps), range(k_columns)))
 
         def over_rows(h: Value, sums: list[Value]) -> list[Value]:
-            start = code.sum(entry, code.times(code.sum(h, i), row))
-            below = code.sum(behind, code.times(h, shape.width * filters))
+            start = code.sum(source.offset, entry, code.times(code.sum(h, i), source.row))
+            below = code.sum(behind.offset, out, code.times(h, behind.row))
 
             def over_pixels(w: Value, sums: list[Value]) -> list[Value]:
-                dy_here = code.load(dy, code.sum(below, code.times(w, filters)), lanes)
-                offsets = [code.sum(start, code.times(code.sum(w, j), channels)) for j in range(k_columns)]
-                read = [value for offset in offsets for value in walk.inputs(source, offset, first, count)]
+                dy_here = code.load(behind.array, code.sum(below, code.times(w, filters)), lanes)
+                offsets = [code.sum(start, t * source.row, code.times(code.sum(w, j), channels)) for t, j in window]
+                read = [value for offset in offsets for value in walk.inputs(source.array, offset, first, count)]
                 return [code.multiply_add(value, dy_here, total) for value, total in zip(read, sums, strict=True)]
 
-            return code.loop(shape.width, over_pixels, sums)
+            return code.loop(width, over_pixels, sums)
 
-        sums = code.loop(shape.height, over_rows, [code.zeros(lanes)] * (k_columns * count))
-        for number, (j, c) in enumerate(itertools.product(range(k_columns), range(count))):
-            element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first, c)
-            at = code.sum(code.times(element, filters), out)
-            fresh = code.without(sums[number], repeated)
-            code.store(code.add(code.load(gradient, at, lanes), fresh), gradient, at)
+        sums = code.loop(rows, over_rows, [code.zeros(lanes)] * (len(window) * count))
+        for number, ((t, j), c) in enumerate(itertools.product(window, range(count))):
+            element = code.sum(code.times(code.sum(code.times(code.sum(i, t), k_columns), j), shape.inputs), first, c)
+            code.add_to(gradient, code.sum(code.times(element, filters), out), code.without(sums[number], repeated))
 
-    def over_pictures(n: Value, _: list[Value]) -> list[Value]:
-        source, origin = walk.picture(x, scratch, n)
-        above = code.times(n, shape.height * shape.width * filters)
+    inputs = min(shape.inputs, max(1, SUMS // k_columns))
 
-        def over_vectors(out: Value, entry: Value, repeated: int) -> None:
-            def over_taps(i: Value, _: list[Value]) -> list[Value]:
-                def chunk(first: Value, count: int) -> None:
-                    some(i, first, count, source, code.sum(origin, entry), code.sum(above, out), out, repeated)
+    def over_vectors(out: Value, entry: Value, repeated: int) -> None:
+        def over_taps(i: Value, taps: int) -> None:
+            walk.chunks(inputs, lambda first, count: some(i, taps, first, count, entry, out, repeated))
 
-                walk.chunks(max(1, SUMS // k_columns), chunk)
-                return []
+        strips(code, k_rows, max(1, SUMS // (k_columns * inputs)), over_taps)
 
-            code.loop(k_rows, over_taps)
-
-        walk.vectors(1, over_vectors)
-        return []
-
-    code.clear(gradient, k_rows * k_columns * shape.inputs * filters)
-    code.clear(scratch, shape.scratch)
-    code.loop(shape.pictures, over_pictures)
-    return code.text()
+    walk.vectors(1, over_vectors)

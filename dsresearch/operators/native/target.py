@@ -17,7 +17,6 @@ from llvmlite import binding, ir
 
 from dsresearch.operators.native.code import INT, POINTER
 
-ARGUMENTS, RESULTS = 2, 2  # of every kernel
 _NEWEST = 4  # minor version of XLA's FFI, 0.4, that this layout was compared with
 _METADATA = 1  # XLA_FFI_Extension_Metadata: XLA asks for the version, once, before the first call
 _ENTRY = "handler"
@@ -50,24 +49,24 @@ def _api_version() -> tuple[int, int]:
     return major, min(minor, _NEWEST)
 
 
-def register(name: str, code: str) -> str:
-    """Compile `void <name>(float* ...)` of two arguments and two results; gives the name by which a program calls it.
+def register(name: str, code: str, arguments: int, results: int) -> str:
+    """Compile `void <name>(float* ...)` of arguments and results; gives the name by which a program calls it.
 
     The name holds a hash of the code, so that a program in JAX's cache on disk is never run with other code.
     """
     target = f"dsresearch_{name}_{hashlib.sha256(code.encode()).hexdigest()[:16]}"
     with _one_at_a_time:
         if target not in _engines:
-            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, name, code))
+            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, code, _handler(name, arguments, results)))
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), platform="cpu")
     return target
 
 
-def _compile(target: str, name: str, code: str) -> int:
+def _compile(target: str, code: str, handler: str) -> int:
     """Machine code of a kernel and its handler, kept under its target; gives the handler's address."""
     machine = _machine()
     module = binding.parse_assembly(code)
-    module.link_in(binding.parse_assembly(_handler(name)))
+    module.link_in(binding.parse_assembly(handler))
     module.triple, module.data_layout = machine.triple, str(machine.target_data)
     module.verify()
     tuning = binding.create_pipeline_tuning_options(speed_level=3)
@@ -79,10 +78,10 @@ def _compile(target: str, name: str, code: str) -> int:
     return int(engine.get_function_address(_ENTRY))
 
 
-def _handler(name: str) -> str:
+def _handler(name: str, arguments: int, results: int) -> str:
     """LLVM code of `void* handler(call frame)`, which XLA calls, around the kernel of that name."""
     module, byte, word = ir.Module(name=_ENTRY), ir.IntType(8), ir.IntType(32)
-    kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * (ARGUMENTS + RESULTS)), name=name)
+    kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * (arguments + results)), name=name)
     entry = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), name=_ENTRY)
     builder = ir.IRBuilder(entry.append_basic_block())
     frame, success = entry.args[0], ir.Constant(POINTER, None)
@@ -101,8 +100,9 @@ def _handler(name: str) -> str:
             for offset, number in zip((24, 28), _api_version(), strict=True):
                 builder.store(ir.Constant(word, number), place(metadata, offset))
             builder.ret(success)
-    arguments, results = field(frame, 72), field(frame, 112)
-    buffers = [field(arguments, 8 * i) for i in range(ARGUMENTS)] + [field(results, 8 * i) for i in range(RESULTS)]
+    buffers = [
+        field(field(frame, offset), 8 * i) for offset, count in ((72, arguments), (112, results)) for i in range(count)
+    ]
     builder.call(kernel, [field(buffer, 24) for buffer in buffers])
     builder.ret(success)
     return str(module)

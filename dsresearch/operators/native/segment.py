@@ -1,0 +1,93 @@
+"""From one BatchNorm's map to the next one's sums by kernels of our own, with gradients (CPU, float32)."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.native.calls import backward, forward, has_vectors, shape_of
+from dsresearch.operators.native.kernels import Convolution
+from dsresearch.operators.native.passage import Passage
+from dsresearch.operators.normalise import Affine, Moments
+from dsresearch.operators.taps import turned
+
+Array = jax.Array
+Link = tuple[Array, int]  # a kernel [k, k, C / G, M] and its groups
+
+# Multiply-adds of a number that its gradient computes anew sooner than memory gives it back.
+CHEAP = 32
+
+
+def fits(z: Array, links: Sequence[Link], pool: bool = False) -> bool:
+    """Whether `through` takes such pictures [N, H, W, C] through such convolutions."""
+    even = not pool or (z.shape[1] % 2 == z.shape[2] % 2 == 0)
+    wide = z.shape[-1] >= 4 or len(links) == 1
+    single = z.dtype == jnp.float32 and all(kernel.dtype == jnp.float32 for kernel, _ in links)
+    if not (even and wide and single):
+        return False
+    return all(has_vectors(shape) for run in _runs(z, links, pool) for shape in run)
+
+
+def through(z: Array, affine: Affine | None, links: Sequence[Link], pool: bool = False) -> tuple[Array, Moments]:
+    """A map with ReLU, 2 x 2 maxima where asked for, the convolutions: [N, H, W, C] to [N, H', W', M], and its sums.
+
+    Without a map the pictures are data, which have no gradient. The gradient keeps z and the result alone, and what
+    would cost more to compute anew than to keep.
+    """
+    runs = _runs(z, links, pool)
+    kernels = [kernel for kernel, _ in links]
+    x, done = z, 0
+    for number, run in enumerate(runs):
+        first, last = number == 0, number == len(runs) - 1
+        form = Passage(z.shape[0], run, mapped=first and affine is not None, pooled=first and pool, summed=last)
+        data = first and affine is None
+        x, sums = _through(form, not data, x, affine if form.mapped else None, kernels[done : done + len(run)])
+        done += len(run)
+    return x, sums
+
+
+def _runs(z: Array, links: Sequence[Link], pool: bool) -> list[tuple[Convolution, ...]]:
+    """The convolutions in runs: what is behind each is kept for the gradient, what is within is computed anew."""
+    sides = tuple(side // 2 for side in z.shape[1:3]) if pool else z.shape[1:3]
+    runs: list[tuple[Convolution, ...]] = [()]
+    for kernel, groups in links:
+        shape = shape_of(kernel, groups, Geometry(sides, kernel.shape[:2], 1, 1, "SAME"))
+        runs[-1] = (*runs[-1], shape)
+        if shape.kernel[0] * shape.kernel[1] * shape.inputs > CHEAP:
+            runs.append(())
+    return [run for run in runs if run]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _through(
+    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array]
+) -> tuple[Array, Moments]:
+    """One run; zeros for sums that are not asked for."""
+    y, *sums = forward(form, x, affine or [], kernels)
+    return y, Moments(*sums) if sums else Moments(*[jnp.zeros(y.shape[-1:])] * 2)
+
+
+def _forward(
+    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array]
+) -> tuple[tuple[Array, Moments], tuple[Any, ...]]:
+    y, sums = _through(form, inward, x, affine, kernels)
+    return (y, sums), (x, affine, kernels, y if form.summed else None)
+
+
+def _backward(
+    form: Passage, inward: bool, saved: tuple[Any, ...], cotangents: tuple[Array, Moments]
+) -> tuple[Array, Affine | None, list[Array]]:
+    x, affine, kernels, y = saved
+    dy, slopes = cotangents
+    outer = [dy, y, slopes.total, 2 * slopes.squares] if form.summed else [dy]
+    back = [turned(kernel, link.groups) for kernel, link in zip(kernels, form.links, strict=True)]
+    gradients = backward(form, inward, x, affine or [], kernels, back, outer)
+    to_x = gradients.pop(0) if inward else jnp.zeros_like(x)
+    to_map = Affine(gradients.pop(0), gradients.pop(0)) if form.mapped and inward else None
+    return to_x, to_map, gradients
+
+
+_through.defvjp(_forward, _backward)
