@@ -16,57 +16,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from dsresearch.design import Design, bsconv_s_rank
+from dsresearch.design import Design
+from dsresearch.fused_form import diagonal_blocks, fuse, groups_and_inner, is_linear, parts, split
 
 Tree = Mapping[str, Any]
 Floats = npt.NDArray[Any]
 
 FITS = 1e-10  # a factorisation that misses its kernel by more (relative, float64) is none
-
-
-class Part(NamedTuple):
-    """Where a formulation keeps a kernel: its part in the fused form, its name in the module's tree, its layout.
-
-    Fused parts in the order in which they act: `reduce` and `before` matrices to [C, M], `spatial` [k, k, M / G, M'] as
-    in `lax.conv_general_dilated` with G groups, `after` [M', N]. Layouts: `fused`, or by path as `paths`
-    [G, k, k, M / G, M' / G], `fan_out` [G, C, M / G], `join` [G, M' / G, N]; `blocks` [B, M' / B, N / B] are the blocks
-    on the diagonal of an `after`, beside which it is zero.
-    """
-
-    fused: str
-    name: str
-    layout: str = "fused"
-
-
-_PARTS: Mapping[str, tuple[Part, ...]] = {
-    "separable": (Part("spatial", "depthwise"), Part("after", "pointwise")),
-    "separable_strict": (Part("spatial", "filters", "paths"), Part("after", "mixing")),
-    "hybrid": (Part("spatial", "transform", "paths"), Part("after", "expand", "join")),
-    "inception": (),  # towers of several depths: no other formulation has them
-    "inception_simplified": (Part("before", "reduce", "fan_out"), Part("spatial", "spatial", "paths")),
-    "inception_extreme": (Part("before", "reduce", "fan_out"), Part("spatial", "spatial", "paths")),
-    "inception_reformulated": (Part("before", "mixing"), Part("spatial", "spatial")),
-    "resnext": (
-        Part("before", "reduce", "fan_out"), Part("spatial", "transform", "paths"), Part("after", "expand", "join")
-    ),
-    "super_separable": (Part("spatial", "depthwise"), Part("after", "pointwise", "blocks")),
-    "bsconv_u": (Part("before", "mixing"), Part("spatial", "blueprint")),
-    "bsconv_s": (Part("reduce", "reduce"), Part("before", "mixing"), Part("spatial", "blueprint")),
-    "regular": (Part("spatial", "kernel"),),
-}  # fmt: skip
-
-
-def parts(design: Design) -> tuple[Part, ...]:
-    """The kernels of a design's formulation."""
-    match design.formulation:
-        case "hybrid_learned":
-            return _PARTS["resnext"]
-        case "grouped" if design.order == "pointwise_first":
-            return Part("before", "pointwise"), Part("spatial", "spatial")
-        case "grouped":
-            return Part("spatial", "spatial"), Part("after", "pointwise")
-        case name:
-            return _PARTS[name]
 
 
 class Family(NamedTuple):
@@ -93,34 +49,10 @@ class Family(NamedTuple):
 
 def family(design: Design, c_in: int, c_out: int, stride: int = 1) -> Family:
     """The family of a design's module for c_in -> c_out channels."""
-    groups, inner = _groups_and_inner(design, c_in, c_out)
+    groups, inner = groups_and_inner(design, c_in, c_out)
     operations = tuple(part.fused for part in parts(design)) or (design.formulation,)
-    blocks, between = _blocks(design, c_in), (design.activation, design.normalise)
+    blocks, between = diagonal_blocks(design, c_in), (design.activation, design.normalise)
     return Family(operations, groups, inner, blocks, design.kernel, between, has_identity(design, c_in, c_out, stride))
-
-
-def _blocks(design: Design, c_in: int) -> int:
-    return design.segments(c_in) if design.formulation == "super_separable" else 1
-
-
-def _groups_and_inner(design: Design, c_in: int, c_out: int) -> tuple[int, int]:
-    match design.formulation:
-        case "separable" | "separable_strict" | "hybrid":
-            return c_in, c_in * design.multiplier
-        case "hybrid_learned" | "super_separable":
-            return c_in, c_in
-        case "resnext":
-            return design.segments(c_out // 2), c_out // 2
-        case "inception_simplified" | "inception_reformulated":
-            return design.segments(c_out), c_out
-        case "inception_extreme" | "bsconv_u":
-            return c_out, c_out
-        case "bsconv_s":
-            return c_out, bsconv_s_rank(c_in)
-        case "grouped":
-            middle = c_out if design.order == "pointwise_first" else c_in
-            return design.segments(middle), middle
-    return 1, c_out
 
 
 def has_identity(design: Design, c_in: int, c_out: int, stride: int = 1) -> bool:
@@ -128,49 +60,7 @@ def has_identity(design: Design, c_in: int, c_out: int, stride: int = 1) -> bool
     return design.residual and c_in == c_out and stride == 1
 
 
-def is_linear(design: Design) -> bool:
-    """Whether a module is one linear map of its input, with a dense kernel that is known in closed form."""
-    return design.activation == "none" and not design.normalise and design.formulation != "inception"
-
-
 # --- the fused form ---------------------------------------------------------------------------------------------
-
-
-def fuse(array: Any, layout: str) -> Any:
-    """A kernel in the fused form, from its layout by path: path i, channel j become channel i * width + j."""
-    match layout:
-        case "paths":
-            paths, k, _, inputs, outputs = array.shape
-            return array.transpose(1, 2, 3, 0, 4).reshape(k, k, inputs, paths * outputs)
-        case "fan_out":
-            paths, channels, width = array.shape
-            return array.transpose(1, 0, 2).reshape(channels, paths * width)
-        case "join":
-            return array.reshape(-1, array.shape[2])
-        case "blocks":
-            blocks, rows, columns = array.shape
-            dense = np.zeros((blocks, rows, blocks, columns), array.dtype)
-            dense[np.arange(blocks), :, np.arange(blocks)] = array
-            return dense.reshape(blocks * rows, blocks * columns)
-    return array
-
-
-def split(array: Floats, layout: str, paths: int) -> Floats:
-    """The inverse of `fuse` for so many paths, or blocks."""
-    match layout:
-        case "paths":
-            k, _, inputs, outputs = array.shape
-            return array.reshape(k, k, inputs, paths, outputs // paths).transpose(3, 0, 1, 2, 4)
-        case "fan_out":
-            channels, width = array.shape
-            return array.reshape(channels, paths, width // paths).transpose(1, 0, 2)
-        case "join":
-            return array.reshape(paths, -1, array.shape[1])
-        case "blocks":
-            inputs, outputs = array.shape
-            blocks = array.reshape(paths, inputs // paths, paths, outputs // paths)
-            return blocks[np.arange(paths), :, np.arange(paths)]
-    return array
 
 
 def _fused(params: Tree, design: Design) -> dict[str, Floats]:
@@ -182,23 +72,6 @@ def _split(fused: Mapping[str, Floats], design: Design, groups: int, blocks: int
         part.name: split(fused[part.fused], part.layout, blocks if part.layout == "blocks" else groups)
         for part in parts(design)
     }
-
-
-def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[tuple[Any, int]]:
-    """The convolutions that a linear module is, in order: kernels [k, k, M / G, M'], as in `lax`, with their G.
-
-    Of NumPy's arrays or of JAX's, as `params` are.
-    """
-    groups, made = family(design, c_in, c_out).groups, []
-    for part in parts(design):
-        kernel = params[part.name]
-        if part.layout == "blocks":
-            made.append((fuse(kernel[:, None, None], "paths"), kernel.shape[0]))
-        elif part.fused == "spatial":
-            made.append((fuse(kernel, part.layout), groups))
-        else:
-            made.append((fuse(kernel, part.layout)[None, None], 1))
-    return made
 
 
 def _copied(tree: Tree) -> dict[str, Any]:
@@ -251,8 +124,8 @@ def best_fit(kernel: Floats, design: Design, c_in: int, c_out: int) -> dict[str,
     comes first, of a group of output channels where it comes last. Each block's nearest one is its truncated singular
     value decomposition (Eckart and Young), and blocks do not meet, so that this is the global optimum.
     """
-    groups, inner = _groups_and_inner(design, c_in, c_out)
-    k, rank, mixed = kernel.shape[0], inner // groups, _blocks(design, c_in)
+    groups, inner = groups_and_inner(design, c_in, c_out)
+    k, rank, mixed = kernel.shape[0], inner // groups, diagonal_blocks(design, c_in)
     # what no block connects stays zero: a channel reaches the outputs of its own block alone
     kernel = kernel * np.kron(np.eye(mixed), np.ones((c_in // mixed, c_out // mixed)))
     match tuple(part.fused for part in parts(design)):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from dsresearch import exactness, transport
+from dsresearch import exactness, fused_form, transport
 from dsresearch.design import SETUPS, Design, InputError, setup
 from dsresearch.exactness import Pair, classify, fit, witness
 from dsresearch.exactness.measure import Bits, same_bits
@@ -139,7 +139,7 @@ def test_group_counts_mean_what_they_mean_in_the_network() -> None:
 @pytest.fixture
 def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """The index map of paths with the first two paths exchanged, one way."""
-    good = transport.split
+    good = fused_form.split
 
     def bad(array: Floats, layout: str, paths: int) -> Floats:
         out = good(array, layout, paths)

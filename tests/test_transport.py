@@ -12,7 +12,7 @@ import numpy as np
 import optax
 import pytest
 
-from dsresearch import transport
+from dsresearch import fused_form, transport
 from dsresearch.design import SETUPS, Design, setup
 from dsresearch.exactness import witness
 from dsresearch.exactness.measure import Case, difference, random_weights
@@ -116,7 +116,9 @@ def test_the_fused_form_of_resnext_is_its_published_form_c() -> None:
     """Xie et al. 2017, Fig. 3: 1x1 to all paths, one grouped convolution, 1x1."""
     design = small("resnext", residual=False, **PLAIN)
     params, _ = random_weights(design, 8, 16, np.random.default_rng(0))
-    fused = {part.fused: transport.fuse(np.asarray(params[part.name]), part.layout) for part in transport.parts(design)}
+    fused = {
+        part.fused: fused_form.fuse(np.asarray(params[part.name]), part.layout) for part in fused_form.parts(design)
+    }
     assert [fused[name].shape for name in ("before", "spatial", "after")] == [(8, 8), (3, 3, 2, 8), (8, 16)]
     for path in range(
         4

@@ -13,9 +13,9 @@ from flax import linen as nn
 
 from dsresearch import operators
 from dsresearch.design import Design
+from dsresearch.fused_form import is_linear, links
 from dsresearch.modules import BatchNorm, SeparableModule, he
 from dsresearch.operators import native
-from dsresearch.transport import is_linear, links
 
 Array = jax.Array
 Tree = Any
@@ -57,15 +57,21 @@ class Stack(nn.Module):
         size = math.prod(x.shape[1:3]) * kernel.shape[-1] * x.dtype.itemsize
         return operators.with_moments(operators.spatial_conv, x, kernel, size)
 
+    def convolutions(self, module: SeparableModule, channels: int) -> list[tuple[Array, int]]:
+        """Those that a module is, where it is nothing else, and kernels of our own are asked to take it whole."""
+        if self.is_initializing() or not native.fused() or self.design.residual or not is_linear(self.design):
+            return []
+        return links(module.variables["params"]["body"], self.design, channels, module.features)
+
     def passage(
-        self, z: Array, affine: operators.Affine | None, links: list[tuple[Array, int]], pool: bool = False
+        self, z: Array, affine: operators.Affine | None, convolutions: list[tuple[Array, int]], pool: bool = False
     ) -> tuple[Array, operators.Moments] | None:
-        """A map and convolutions by kernels of our own, picture by picture, where these are asked for and fit."""
-        if not native.fused() or self.is_initializing():
+        """From a map to the next one's sums picture by picture (`operators.native`), where the kernels fit."""
+        if self.is_initializing() or not native.fused() or not convolutions:
             return None
         from dsresearch.operators.native import segment
 
-        return segment.through(z, affine, links, pool) if segment.fits(z, links, pool) else None
+        return segment.through(z, affine, convolutions, pool) if segment.fits(z, convolutions, pool) else None
 
     def segment(
         self, z: Array, affine: operators.Affine, train: bool, name: str, features: int, pool: bool
@@ -81,10 +87,8 @@ class Stack(nn.Module):
             x = operators.apply_affine(z, affine, "relu")
             return operators.max_pool(x) if pool else x
 
-        if native.fused() and not self.is_initializing() and is_linear(self.design) and not self.design.residual:
-            params = module.variables["params"]["body"]
-            if passed := self.passage(z, affine, links(params, self.design, z.shape[-1], features), pool):
-                return passed
+        if passed := self.passage(z, affine, self.convolutions(module, z.shape[-1]), pool):
+            return passed
         if self.is_initializing() or not cheap_to_repeat(self.design) or (native.chosen() and z.nbytes <= LOADED_WHOLE):
             y = module(enter(z, affine), train)
             return y, operators.moments(y)

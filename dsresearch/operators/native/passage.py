@@ -103,15 +103,16 @@ def backward(passage: Passage, most: int, inward: bool) -> Written:
         whole, inside = behind(n)
         for i in reversed(range(len(links))):
             add_kernel_gradient(code, links[i], most, read[i], inside, gradients[i])
-            if i == 0 and not inward:
-                break
             if i:
-                (further, target) = rooms[i - 1]
+                further = rooms[i - 1]
+            elif inward:
+                plane = first if passage.mapped else way.picture(inner[0], n)
+                further = plane, plane
             else:
-                further = target = first if passage.mapped else way.picture(inner[0], n)
-            correlate(code, back[i], most, whole, turned[i], target)
-            whole, inside = further, target
-        if passage.mapped and inward:
+                return []
+            correlate(code, back[i], most, whole, turned[i], further[1])
+            whole, inside = further
+        if passage.mapped:
             way.leave(n, first, inner[0], to_map)
         return []
 
