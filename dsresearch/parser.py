@@ -209,5 +209,5 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--minutes", type=float, default=0.0, help="end after so many, with what is done")
     bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each side (default: all cores)")
     bench.add_argument("--devices", type=int, default=1, metavar="N", help="that share each batch of ours (default: 1)")
-    bench.add_argument("--kernels", default="xla", help="whose convolutions ours are on a CPU: xla (default) or native")
+    bench.add_argument("--kernels", default="xla", help="whose convolutions on a CPU: xla (default), native or fused")
     bench.add_argument("--to", type=_path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")

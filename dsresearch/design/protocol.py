@@ -27,7 +27,8 @@ class Protocol:
         devices: devices that share a cell (`exec_mode` sharded): the trials of a program, or, where it has one, every
             batch. CPU devices share the threads; those that share a batch are processes.
         kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
-            filter reads few channels), need the extra `native`, and change bits.
+            filter reads few channels), or `fused`, the same with BatchNorm, ReLU and pooling around a module that is
+            nothing but convolutions. Our own need the extra `native`; every choice has bits of its own.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """
