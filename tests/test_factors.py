@@ -45,11 +45,29 @@ def test_the_spine_runs_from_a_regular_to_a_separable_convolution_under_every_ma
 
 
 def test_the_interior_is_told_with_one_trial_and_with_two(spine: Analysis, tmp_path: Path) -> None:
-    assert "at the nearest parameters (whole widths are " in interior(spine)[2].lower()
     assert "trials would be needed" in interior(spine)[1] or "differ" in interior(spine)[1]
     _, inside, _, _ = interior(made_up(tmp_path / "one", "continuum", trials=1))
     assert "nothing can be told apart with one trial each" in inside
     assert "pp (one trial)" in inside
+
+
+def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_are_equal(spine: Analysis) -> None:
+    """An arm of half as many parameters more is the lowest of its series and not of equal size."""
+    study = spine.study
+    found = {one.name: one for one in series(spine)}
+    for match, size in (("parameters", "params"), ("multiply-adds", "macs_fwd")):
+        told = next(part for part in interior(spine)[2][:-1].split("; ") if f"nearest {match}" in part)
+        one = found[f"nearest {match}"]
+        separable, arms = study.rows(one.end), {g: study.rows(cell) for g, cell in one.arms.items()}
+        error = {g: study.errors(cell) for g, cell in one.arms.items()}
+        off = {g: 100 * (rows[size].iloc[0] / separable[size].iloc[0] - 1) for g, rows in arms.items()}
+        equal = [g for g in arms if abs(off[g]) <= 10]
+        assert len(equal) < len(arms)  # else nothing is left out
+        lowest = min(equal, key=lambda g: error[g].mean())
+        difference = (error[1] - error[max(error)]).mean()
+        assert f"a regular convolution ({off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
+        assert f"(G = {', '.join(map(str, equal))})" in told
+        assert f"that of G = {lowest}" in told or (lowest == max(arms) and "that of the separable end" in told)
 
 
 def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analysis) -> None:

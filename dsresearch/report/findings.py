@@ -8,6 +8,7 @@ from dsresearch.report.factors import Series, compared, contrasts, difference, e
 from dsresearch.statistics import Comparison, holm
 
 POWER = 0.8  # with which a difference of the margin should be found
+NEAR = 10  # per cent by which a width may miss a size and still be compared as equal
 
 
 def interior(analysis: Analysis) -> tuple[str, ...]:
@@ -68,28 +69,38 @@ def _inside(analysis: Analysis, plain: Series) -> str:
 
 
 def _matched(analysis: Analysis, found: list[Series]) -> str:
-    """The lowest error at equal size; widths are whole, so that sizes are equal only so far."""
-    said: dict[str, list[str]] = {}  # what was found -> where
+    """The regular end at equal size, and the lowest error of the arms that are of equal size."""
+    said: dict[str, list[str]] = {}  # what was found -> at which size
     for one in found:
-        best = min(one.arms, key=lambda g: float(errors(analysis.study, one.arms[g]).mean()))
-        error = errors(analysis.study, one.arms[best]).mean()
-        if one.arms[best] == one.end:
-            what = f"the separable end has the lowest mean error ({error:.2f} %)"
-        else:
-            against = _said(_against(analysis, one.arms[best], one.end))
-            what = f"G = {best} has the lowest mean error ({error:.2f} %), {against} from separable"
-        said.setdefault(what, []).append(f"at the {one.name} ({_misses(analysis, one)})")
-    text = ", and ".join(f"{' as well as '.join(where)} {what}" for what, where in said.items())
+        said.setdefault(_at_equal_size(analysis, one), []).append(f"the {one.name}")
+    text = "; ".join(f"at {' and '.join(sizes)} {what}" for what, sizes in said.items())
     text = text or "no series at equal size has been run"
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _misses(analysis: Analysis, matched: Series) -> str:
-    """How far the arms of a matched series are from the separable end's size."""
+def _at_equal_size(analysis: Analysis, matched: Series) -> str:
+    study, first = analysis.study, min(matched.arms)
+    off = _misses(analysis, matched)
+    near = [g for g in matched.arms if abs(off[g]) <= NEAR]
+    best = min(near, key=lambda g: float(errors(study, matched.arms[g]).mean()))
+    if matched.arms[best] == matched.end:
+        lowest = "the separable end"
+    else:
+        lowest = f"G = {best}, {_said(_against(analysis, matched.arms[best], matched.end))} from separable"
+    ends = _said(_against(analysis, matched.arms[first], matched.end))
+    return (
+        f"a regular convolution ({off[first]:+.0f} % of the size) is {ends} from separable, and of the "
+        f"group counts whose widths come within {NEAR} % (G = {', '.join(map(str, near))}) "
+        f"the lowest mean error is that of {lowest}"
+    )
+
+
+def _misses(analysis: Analysis, matched: Series) -> dict[int, float]:
+    """By how many per cent the arms of a matched series miss the separable end's size; widths are whole."""
     size = {"params": "params", "macs": "macs_fwd"}[matched.at.match]
-    sizes = {cell: analysis.study.rows(cell)[size].iloc[0] for cell in matched.arms.values()}
-    off = [100 * (of / sizes[matched.end] - 1) for cell, of in sizes.items() if cell != matched.end]
-    return f"whole widths are {min(off):+.0f} to {max(off):+.0f} % off"
+    sizes = {g: float(analysis.study.rows(cell)[size].iloc[0]) for g, cell in matched.arms.items()}
+    wanted = float(analysis.study.rows(matched.end)[size].iloc[0])
+    return {g: 100 * (of / wanted - 1) for g, of in sizes.items()}
 
 
 def _activation(analysis: Analysis, plain: Series) -> str:
