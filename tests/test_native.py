@@ -230,7 +230,8 @@ def test_products_over_channels_are_plain_sums() -> None:
 def test_other_code_has_another_name() -> None:
     """A program in the cache on disk calls a kernel by its name: it must never find another kernel under it."""
     shape = calls.shape_of(jnp.zeros((3, 3, 16, 16)), 1, SAME)
-    names = {calls._forward_kernel(Passage(pictures, (shape,)), 2, 2) for pictures in (2, 3)}
+    forms = [Passage(pictures, (shape,)) for pictures in (2, 3)]
+    names = {calls._forward_kernel(form, ((1,), (1,)), ((1,),)) for form in forms}
     assert len(names) == 2
 
 
@@ -252,7 +253,7 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     monkeypatch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)
     monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
     with ThreadPoolExecutor(6) as pool:
-        names = list(pool.map(lambda code: target.register("kernel", code, 2, 2), "ababab"))
+        names = list(pool.map(lambda code: target.register("kernel", code, [1], [1]), "ababab"))
     assert sorted(compiled) == sorted(set(names))
     assert len(compiled) == 2
 
@@ -398,6 +399,38 @@ def test_channels_that_fill_no_vector_are_counted_once(channels: int) -> None:
     expected = one_by_one(z, affine, links, True, cotangents)
     for a, b in zip(through_and_gradients(z, affine, links, True, cotangents), expected, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_trials_side_by_side_pass_a_segment_as_one_after_another() -> None:
+    """One call for all of them, their kernels and maps their own; and for trials of trials."""
+    made = [passed(normals(seed), 16, 20, (4, 4)) for seed in range(4)]
+    links = [(normals(31)((3, 3, 1, 16)), 16)]
+
+    def one(z: Any, kernel: Any, affine: Any, cotangents: Any) -> Any:
+        def whole(z: Any, affine: Any, kernel: Any) -> Any:
+            return segment.through(z, affine, [*links, (kernel, 1)])
+
+        y, pullback = jax.vjp(whole, z, affine, kernel)
+        return y, pullback(cotangents)
+
+    stacked = jax.tree.map(lambda *parts: np.stack(parts), *made)
+    assert len(kernels_called(jax.vmap(one), *stacked)) == 2
+    together = jax.tree.leaves(jax.jit(jax.vmap(one))(*stacked))
+    pairs = jax.tree.map(lambda a: a.reshape(2, 2, *a.shape[1:]), stacked)
+    nested = jax.tree.leaves(jax.jit(jax.vmap(jax.vmap(one)))(*pairs))
+    for number, arguments in enumerate(made):
+        for a, b, c in zip(together, nested, jax.tree.leaves(jax.jit(one)(*arguments)), strict=True):
+            np.testing.assert_array_equal(a[number], c)
+            np.testing.assert_array_equal(b[number // 2, number % 2], c)
+
+
+def test_a_run_ends_behind_what_is_dear_to_compute_anew() -> None:
+    """16 channels by nine taps are, one channel by nine is not: what is behind the first is kept."""
+    z, product, affine, _ = passed(few(37), 16, 8, (4, 4))
+    for inputs, groups, calls_of_it in ((1, 16, 1), (16, 1, 2)):
+        kernel = few(41)((3, 3, inputs, 16))
+        links = [(kernel, groups), (product, 1)]
+        assert kernels_called(lambda z, links=links: segment.through(z, affine, links), z) == ["forward"] * calls_of_it
 
 
 def test_data_come_without_a_map_and_have_no_gradient() -> None:

@@ -20,19 +20,22 @@ _TO_READ, _INTO_A_CORES_OWN_CACHE, _DATA = (ir.Constant(_WORD, number) for numbe
 
 
 class Code:
-    """The body of `void name(float* a, float* b, ...)`, whose arrays do not overlap."""
+    """The body of a function of arrays of float32 that do not overlap, which gives nothing if not said otherwise."""
 
-    def __init__(self, name: str, arrays: int) -> None:
+    def __init__(self, name: str, arrays: int, gives: Any = NOTHING) -> None:
         self.module = ir.Module(name=name)
-        self.function = ir.Function(self.module, ir.FunctionType(NOTHING, [POINTER] * arrays), name=name)
+        self.function = ir.Function(self.module, ir.FunctionType(gives, [POINTER] * arrays), name=name)
         for argument in self.function.args:
             argument.add_attribute("noalias")
         self.arrays: Sequence[Value] = self.function.args
         self.builder = ir.IRBuilder(self.function.append_basic_block())
 
-    def text(self) -> str:
+    def text(self, result: Value = None) -> str:
         """The code, which ends here."""
-        self.builder.ret_void()
+        if result is None:
+            self.builder.ret_void()
+        else:
+            self.builder.ret(result)
         return str(self.module)
 
     def named(self, *counts: int) -> list[list[Value]]:
@@ -57,23 +60,24 @@ class Code:
         """A multiple of an offset."""
         return self.builder.mul(self.at(offset), self.at(factor))
 
-    def loop(self, count: int, body: Body, carried: Sequence[Value] = ()) -> list[Value]:
-        """`carried = body(i, carried)` for i in range(count), a number known here; gives the last `carried`."""
-        if count < 2:
+    def loop(self, count: Value, body: Body, carried: Sequence[Value] = ()) -> list[Value]:
+        """`carried = body(i, carried)` for i in range(count); gives the last `carried`."""
+        if isinstance(count, int) and count < 2:
             return body(self.at(0), list(carried)) if count else list(carried)
         before = self.builder.block
-        top, after = self.function.append_basic_block(), self.function.append_basic_block()
+        top, inside, after = (self.function.append_basic_block() for _ in range(3))
         self.builder.branch(top)
         self.builder.position_at_end(top)
         i, *values = [self.builder.phi(kind) for kind in (INT, *(value.type for value in carried))]
-        results = body(i, values)
-        following = self.sum(i, 1)
-        for phi, first, then in zip([i, *values], [self.at(0), *carried], [following, *results], strict=True):
+        self.builder.cbranch(self.builder.icmp_unsigned("<", i, self.at(count)), inside, after)
+        self.builder.position_at_end(inside)
+        results = [*body(i, values), self.sum(i, 1)]
+        for phi, first, then in zip([*values, i], [*carried, self.at(0)], results, strict=True):
             phi.add_incoming(first, before)
             phi.add_incoming(then, self.builder.block)
-        self.builder.cbranch(self.builder.icmp_unsigned("<", following, self.at(count)), top, after)
+        self.builder.branch(top)
         self.builder.position_at_end(after)
-        return results
+        return values
 
     # --- arrays ---
 

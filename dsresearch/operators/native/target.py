@@ -8,6 +8,7 @@ import ctypes
 import hashlib
 import re
 import threading
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import jax
 from llvmlite import binding, ir
 
-from dsresearch.operators.native.code import INT, POINTER
+from dsresearch.operators.native.code import INT, POINTER, Code
 
 _NEWEST = 4  # minor version of XLA's FFI, 0.4, that this layout was compared with
 _METADATA = 1  # XLA_FFI_Extension_Metadata: XLA asks for the version, once, before the first call
@@ -49,9 +50,10 @@ def _api_version() -> tuple[int, int]:
     return major, min(minor, _NEWEST)
 
 
-def register(name: str, code: str, arguments: int, results: int) -> str:
-    """Compile `void <name>(float* ...)` of arguments and results; gives the name by which a program calls it.
+def register(name: str, code: str, arguments: Sequence[int], results: Sequence[int]) -> str:
+    """Compile `void <name>(float* ...)` of arrays of so many numbers; gives the name by which a program calls it.
 
+    Where a program maps the call over trials, with axes in front of those of every array, the code runs once for each.
     The name holds a hash of the code, so that a program in JAX's cache on disk is never run with other code.
     """
     target = f"dsresearch_{name}_{hashlib.sha256(code.encode()).hexdigest()[:16]}"
@@ -78,13 +80,15 @@ def _compile(target: str, code: str, handler: str) -> int:
     return int(engine.get_function_address(_ENTRY))
 
 
-def _handler(name: str, arguments: int, results: int) -> str:
-    """LLVM code of `void* handler(call frame)`, which XLA calls, around the kernel of that name."""
-    module, byte, word = ir.Module(name=_ENTRY), ir.IntType(8), ir.IntType(32)
-    kernel = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER] * (arguments + results)), name=name)
-    entry = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), name=_ENTRY)
-    builder = ir.IRBuilder(entry.append_basic_block())
-    frame, success = entry.args[0], ir.Constant(POINTER, None)
+def _handler(name: str, arguments: Sequence[int], results: Sequence[int]) -> str:
+    """LLVM code of `void* handler(call frame)`, which XLA calls, around the kernel of that name.
+
+    The last result has one axis of its own; what stands before it are trials.
+    """
+    sizes, byte, word = [*arguments, *results], ir.IntType(8), ir.IntType(32)
+    code = Code(_ENTRY, 1, gives=POINTER)
+    kernel = ir.Function(code.module, ir.FunctionType(ir.VoidType(), [POINTER] * len(sizes)), name=name)
+    builder, (frame,), success = code.builder, code.arrays, ir.Constant(POINTER, None)
 
     def place(base: Any, offset: int) -> Any:
         return builder.gep(base, [ir.Constant(INT, offset)], source_etype=byte)
@@ -100,9 +104,19 @@ def _handler(name: str, arguments: int, results: int) -> str:
             for offset, number in zip((24, 28), _api_version(), strict=True):
                 builder.store(ir.Constant(word, number), place(metadata, offset))
             builder.ret(success)
-    buffers = [
-        field(field(frame, offset), 8 * i) for offset, count in ((72, arguments), (112, results)) for i in range(count)
-    ]
-    builder.call(kernel, [field(buffer, 24) for buffer in buffers])
-    builder.ret(success)
-    return str(module)
+    lists = ((72, arguments), (112, results))
+    buffers = [field(field(frame, offset), 8 * i) for offset, arrays in lists for i in range(len(arrays))]
+    rank, sides = field(buffers[-1], 32, INT), field(buffers[-1], 40)
+
+    def times_side(i: Any, product: list[Any]) -> list[Any]:
+        side = builder.load(builder.gep(sides, [i], source_etype=INT), typ=INT)
+        return [builder.mul(product[0], side)]
+
+    def trial(t: Any, _: list[Any]) -> list[Any]:
+        arrays = zip(buffers, sizes, strict=True)
+        builder.call(kernel, [code.pointer(field(buffer, 24), code.times(t, size)) for buffer, size in arrays])
+        return []
+
+    (trials,) = code.loop(code.sum(rank, -1), times_side, [code.at(1)])
+    code.loop(trials, trial)
+    return code.text(success)
