@@ -2,6 +2,7 @@
 
     code         a thin layer over llvmlite: loops, vectors
     kernels      the two loops of a convolution of one picture, as code
+    pixels       what stands between convolutions of one picture, as code
     passage      a batch's way through convolutions that follow one another, forward and back, as code
     target       machine code, as something that a compiled program may call
     calls        passages from arrays to arrays
