@@ -169,11 +169,14 @@ class Launcher:
         """Run the cells that are not done until all of them are, here or by another live process."""
         waiting = {cell: 0.0 for cell in cells if not self._is_done(cell)}  # cell -> not before
         progress = Progress(self.store, self.plan, cells, self.out)
-        failed = False
+        failed = told = False
         with self._no_process_left():
             while (waiting and not self._stopping) or self._running:
                 if not self._stopping:
                     self._fill(waiting)
+                elif not told:
+                    told = True
+                    self._say("stopping: cells that train end their epoch and keep a checkpoint")
                 for process in [process for process in self._running if process.poll() is not None]:
                     cell, code = self._running.pop(process), process.returncode
                     self._pass_on_warnings(cell)

@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from study_builder import good_study, undrawn, write_epochs, write_study
 
 from dsresearch.design import InputError
-from dsresearch.report import Analysis, draw_curves, draw_design, draw_trials, read_study
+from dsresearch.report import Analysis, draw_cost, draw_curves, draw_design, draw_trials, read_study
 from dsresearch.report.figures import figure_files
 from dsresearch.report.style import ARMS, CONTROL_COLOUR, Picture, looks
 
@@ -64,6 +64,15 @@ def test_f5_shows_the_last_per_cents(tmp_path: Path) -> None:
     last = rows[(rows["name"] == "resnext") & (rows["quantity"] == "abs_diff_pp") & (rows["epoch"] == 5)]
     d = np.subtract(wrong["resnext", "", "width"], wrong["separable", "", "width"]) / 100
     assert float(last["median"].iloc[0]) == pytest.approx(np.median(np.abs(d)), abs=1e-6)
+
+
+def test_f6_draws_arms_of_one_size_side_by_side() -> None:
+    sizes = pd.Series([100, 100, 300, 100, 310])
+    places = draw_cost._apart(sizes)
+    assert places.is_unique
+    assert list(places.sort_values().index) == [0, 1, 3, 2, 4]  # no size passes another
+    assert (places / sizes).between(0.95, 1.05).all()
+    assert list(draw_cost._apart(pd.Series([7, 7]))) == pytest.approx([7, 7], rel=0.01)
 
 
 def test_f8_draws_the_twins_and_refuses_what_is_no_number(tmp_path: Path) -> None:

@@ -265,6 +265,7 @@ def test_a_stopped_study_goes_on_to_the_same_bytes(how: signal.Signals, tmp_path
     assert not list(stopped.glob("cells/*/result.json")), "it was done before it could be stopped"
     if how == signal.SIGTERM:
         assert process.returncode == 75
+        assert "stopping: cells that train end their epoch" in said
         assert "goes on from there" in said
         assert list(stopped.glob("cells/*/checkpoint/*")) or list(stopped.glob("cells/*/trials/*"))
     again = dsresearch(*LONG, "--out", str(stopped))

@@ -34,7 +34,7 @@ def cost(analysis: Analysis) -> Picture:
     caption = (
         "Mean test error after the last epoch with its standard deviation over trials, against trainable parameters "
         "and multiply-adds of one forward pass of a picture. The line joins the arms that no smaller arm beats; "
-        "where the bars overlap it is drawn by noise."
+        "where the bars overlap it is drawn by noise. Arms of one size stand side by side around it."
     )
     if why := crowded(study):
         return Picture("f6_cost", title, caption, absent=why)
@@ -58,10 +58,10 @@ def cost(analysis: Analysis) -> Picture:
             front = drawn.sort_values([size, "test_error_mean_pct"])
             front = front[front["test_error_mean_pct"] < front["test_error_mean_pct"].cummin().shift(fill_value=np.inf)]
             axes.plot(front[size], front["test_error_mean_pct"], color=SOFT, lw=0.8, drawstyle="steps-post", zorder=1)
-            for cell, row in zip(cells, drawn.to_dict("records"), strict=True):
+            for cell, row, x in zip(cells, drawn.to_dict("records"), _apart(drawn[size]), strict=True):
                 colour, marker = look[cell]
                 y, bar = row["test_error_mean_pct"], row["test_error_sd_pp"]
-                axes.errorbar(row[size], y, None if np.isnan(bar) else bar, color=colour, marker=marker, ms=5, lw=0.8,
+                axes.errorbar(x, y, None if np.isnan(bar) else bar, color=colour, marker=marker, ms=5, lw=0.8,
                               mec="#ffffff", mew=0.5, ls="", label=label(cell.name))  # fmt: skip
             _log_sizes(axes)
             axes.set_xlabel(words)
@@ -74,6 +74,13 @@ def cost(analysis: Analysis) -> Picture:
             f"mean errors from {drawn['test_error_mean_pct'].min():.2f} to {drawn['test_error_mean_pct'].max():.2f} %."
         )
         return picture("f6_cost", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(study))
+
+
+def _apart(sizes: pd.Series) -> pd.Series:
+    """Where to draw each size on a logarithmic axis: equal ones side by side, so that no bar hides another."""
+    step = max((sizes.max() / sizes.min()) ** 0.012, 1.002)
+    among = sizes.groupby(sizes)
+    return sizes * step ** (among.cumcount() - (among.transform("size") - 1) / 2)
 
 
 def _log_sizes(axes: Axes) -> None:

@@ -1,12 +1,13 @@
 """Figures along training: F5 error, loss and distance from the baseline by epoch; F8 divergence of twins by step."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from dsresearch.design import InputError
 from dsresearch.report.cell import Cell
@@ -82,19 +83,13 @@ def _draw_profiles(axes: Axes, drawn: pd.DataFrame, cells: dict[str, Cell], floo
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if _decades(axes) < 2.5 else (1,)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    plain = ScalarFormatter()
-    plain.set_scientific(False)
-    if _decades(axes) < 4:
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-def _decades(axes: Axes) -> float:
-    from math import log10
-
     lo, hi = axes.get_ylim()
-    return log10(hi / lo)
+    decades = math.log10(hi / lo)
+    ticks = (1,) if decades > 2.5 else (1, 2, 5) if decades > 0.8 else range(1, 10)
+    axes.yaxis.set_major_locator(LogLocator(subs=ticks))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    if decades < 4:
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
 
 
 def profile_rows(analysis: Analysis, epochs: pd.DataFrame) -> pd.DataFrame:
