@@ -129,19 +129,26 @@ def split(array: Floats, layout: str, paths: int) -> Floats:
     return array
 
 
-def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[tuple[Any, int]]:
-    """The convolutions that a linear module is, in order: kernels [k, k, M / G, M'], as in `lax`, with their G.
+def is_chain(design: Design) -> bool:
+    """Whether a module is convolutions one after another with nothing between them, or ReLU (its identity aside)."""
+    return design.formulation != "inception" and not design.normalise and design.activation in ("none", "relu")
+
+
+def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[tuple[Any, int, bool]]:
+    """The convolutions of a chain: kernels [k, k, M / G, M'] as in `lax`, with their G, and whether ReLU follows each.
 
     Of NumPy's arrays or of JAX's, as `params` are.
     """
-    made: list[tuple[Any, int]] = []
+    made: list[tuple[Any, int, bool]] = []
     groups = groups_and_inner(design, c_in, c_out)[0]
     for part in parts(design):
         kernel = params[part.name]
+        # nothing stands between the factors of a 1x1, nor behind the last
+        relu = design.activation == "relu" and part.fused != "reduce" and part != parts(design)[-1]
         if part.layout == "blocks":
-            made.append((fuse(kernel[:, None, None], "paths"), kernel.shape[0]))
+            made.append((fuse(kernel[:, None, None], "paths"), kernel.shape[0], relu))
         elif part.fused == "spatial":
-            made.append((fuse(kernel, part.layout), groups))
+            made.append((fuse(kernel, part.layout), groups, relu))
         else:
-            made.append((fuse(kernel, part.layout)[None, None], 1))
+            made.append((fuse(kernel, part.layout)[None, None], 1, relu))
     return made

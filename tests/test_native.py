@@ -161,7 +161,7 @@ def test_bits_do_not_depend_on_the_processors_vectors(
         calls._forward_kernel.cache_clear()
         calls._backward_kernel.cache_clear()
         found.append(value_and_gradients(lambda x, k: operators.spatial_conv(x, k, groups=groups), x, kernel, dy))
-        found[-1] += through_and_gradients(z, affine, [(kernel, groups), (narrow, 1)], True, cotangents)
+        found[-1] += through_and_gradients(z, affine, [(kernel, groups, True), (narrow, 1, False)], True, cotangents)
     lanes = {kernels.lanes_of(calls.shape_of(kernel, groups, SAME), most) for most in (4, 8, 16)}
     assert len(lanes) > 1  # else nothing was compared
     for other in found[1:]:
@@ -310,7 +310,7 @@ def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypat
 
 # --- segments -------------------------------------------------------------------------------------------------------
 
-Links = list[tuple[Any, int]]
+Links = list[tuple[Any, int, bool]]
 
 
 def passed(
@@ -323,36 +323,39 @@ def passed(
     return draw((2, height, width, channels)), draw((1, 1, channels, features)), affine, cotangents
 
 
-def through_and_gradients(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any) -> list[Floats]:
+def through_and_gradients(
+    z: Any, affine: Any, links: Links, pool: bool, cotangents: Any, identity: bool = False
+) -> list[Floats]:
     """The result and its sums, and the gradients at z, the map and the kernels."""
-    groups = [count for _, count in links]
+    rest = [link[1:] for link in links]
 
     def run(z: Any, affine: Any, kernels: Any, cotangents: Any) -> Any:
-        kept = list(zip(kernels, groups, strict=True))
-        made, pullback = jax.vjp(
-            lambda z, a, k: segment.through(z, a, list(zip(k, groups, strict=True)), pool), z, affine, kernels
-        )
-        assert segment.fits(z, kept, pool)
+        def whole(z: Any, affine: Any, kernels: Any) -> Any:
+            given = [(kernel, *more) for kernel, more in zip(kernels, rest, strict=True)]
+            assert segment.fits(z, given, pool, identity)
+            return segment.through(z, affine, given, pool, identity)
+
+        made, pullback = jax.vjp(whole, z, affine, kernels)
         return made, pullback(cotangents)
 
-    return [
-        np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(z, affine, [kernel for kernel, _ in links], cotangents))
-    ]
+    kernels = [kernel for kernel, *_ in links]
+    return [np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(z, affine, kernels, cotangents))]
 
 
-def one_by_one(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any) -> list[Floats]:
+def one_by_one(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any, identity: bool = False) -> list[Floats]:
     """The same by the library's operations in float64."""
-    groups = [count for _, count in links]
 
     def whole(z: Any, affine: Any, kernels: Any) -> Any:
         x = jax.nn.relu(z * affine.gain[None, None, None] + affine.shift[None, None, None])
-        x = operators.max_pool(x) if pool else x
-        for kernel, count in zip(kernels, groups, strict=True):
-            x = oracle(x, kernel, count, "SAME")
+        first = x = operators.max_pool(x) if pool else x
+        for kernel, (_, groups, relu) in zip(kernels, links, strict=True):
+            x = oracle(x, kernel, groups, "SAME")
+            x = jax.nn.relu(x) if relu else x
+        x = x + first if identity else x
         return x, operators.Moments(x.sum((0, 1, 2)), (x * x).sum((0, 1, 2)))
 
     with jax.enable_x64(True):
-        arguments = z, affine, [kernel for kernel, _ in links]
+        arguments = z, affine, [kernel for kernel, *_ in links]
         wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (arguments, cotangents))
         made, pullback = jax.vjp(whole, *wide[0])
         return [np.asarray(a) for a in jax.tree.leaves((made, pullback(wide[1])))]
@@ -376,14 +379,17 @@ CHAINS: dict[str, list[tuple[int, int, int, int]]] = {  # by window, inputs of a
 }
 
 
-@pytest.mark.parametrize("pool", [False, True])
-@pytest.mark.parametrize("size", [(4, 4), (3, 5)])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(("size", "pool"), [((4, 4), False), ((3, 5), True)])
 @pytest.mark.parametrize("name", CHAINS)
 def test_a_segment_and_all_its_gradients_are_the_librarys_number_for_number(
-    name: str, size: tuple[int, int], pool: bool
+    name: str, size: tuple[int, int], pool: bool, relu: bool
 ) -> None:
-    draw = few(13)
-    links = [(draw((window, window, inputs, outputs)), groups) for window, inputs, outputs, groups in CHAINS[name]]
+    draw, last = few(13), len(CHAINS[name]) - 1
+    links = [
+        (draw((window, window, inputs, outputs)), groups, relu and number < last)
+        for number, (window, inputs, outputs, groups) in enumerate(CHAINS[name])
+    ]
     z, _, affine, cotangents = passed(draw, 16, links[-1][0].shape[-1], size, pool)
     expected = one_by_one(z, affine, links, pool, cotangents)
     assert max(np.abs(a).max() for a in expected) < 2**24  # else float32 would round
@@ -391,24 +397,36 @@ def test_a_segment_and_all_its_gradients_are_the_librarys_number_for_number(
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("identity", [False, True])
 @pytest.mark.parametrize("channels", [5, 12, 19])
-def test_channels_that_fill_no_vector_are_counted_once(channels: int) -> None:
+def test_channels_that_fill_no_vector_are_counted_once(channels: int, identity: bool) -> None:
     draw = few(17)
-    z, kernel, affine, cotangents = passed(draw, channels, 7, (4, 6), pool=True)
-    links = [(draw((3, 3, 1, channels)), channels), (kernel, 1)]
-    expected = one_by_one(z, affine, links, True, cotangents)
-    for a, b in zip(through_and_gradients(z, affine, links, True, cotangents), expected, strict=True):
+    z, kernel, affine, cotangents = passed(draw, channels, channels if identity else 7, (4, 6), pool=True)
+    links = [(draw((3, 3, 1, channels)), channels, True), (kernel, 1, False)]
+    expected = one_by_one(z, affine, links, True, cotangents, identity)
+    for a, b in zip(through_and_gradients(z, affine, links, True, cotangents, identity), expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["separable", "pointwise", "one"])
+def test_an_identity_around_the_convolutions_is_added(name: str) -> None:
+    draw = few(43)
+    kernels = {"separable": [(3, 1, 16), (1, 16, 1)], "pointwise": [(1, 16, 1)], "one": [(3, 1, 16)]}[name]
+    links = [(draw((window, window, inputs, 16)), groups, False) for window, inputs, groups in kernels]
+    z, _, affine, cotangents = passed(draw, 16, 16, (4, 4))
+    expected = one_by_one(z, affine, links, False, cotangents, True)
+    for a, b in zip(through_and_gradients(z, affine, links, False, cotangents, True), expected, strict=True):
         np.testing.assert_array_equal(a, b)
 
 
 def test_trials_side_by_side_pass_a_segment_as_one_after_another() -> None:
     """One call for all of them, their kernels and maps their own; and for trials of trials."""
     made = [passed(normals(seed), 16, 20, (4, 4)) for seed in range(4)]
-    links = [(normals(31)((3, 3, 1, 16)), 16)]
+    links = [(normals(31)((3, 3, 1, 16)), 16, False)]
 
     def one(z: Any, kernel: Any, affine: Any, cotangents: Any) -> Any:
         def whole(z: Any, affine: Any, kernel: Any) -> Any:
-            return segment.through(z, affine, [*links, (kernel, 1)])
+            return segment.through(z, affine, [*links, (kernel, 1, False)])
 
         y, pullback = jax.vjp(whole, z, affine, kernel)
         return y, pullback(cotangents)
@@ -429,7 +447,7 @@ def test_a_run_ends_behind_what_is_dear_to_compute_anew() -> None:
     z, product, affine, _ = passed(few(37), 16, 8, (4, 4))
     for inputs, groups, calls_of_it in ((1, 16, 1), (16, 1, 2)):
         kernel = few(41)((3, 3, inputs, 16))
-        links = [(kernel, groups), (product, 1)]
+        links = [(kernel, groups, False), (product, 1, False)]
         assert kernels_called(lambda z, links=links: segment.through(z, affine, links), z) == ["forward"] * calls_of_it
 
 
@@ -438,7 +456,7 @@ def test_data_come_without_a_map_and_have_no_gradient() -> None:
     images, kernel = few(19)((2, 6, 6, 3)), few(20)((3, 3, 3, 16))
 
     def loss(kernel: Any) -> jax.Array:
-        y, sums = segment.through(images, None, [(kernel, 1)])
+        y, sums = segment.through(images, None, [(kernel, 1, False)])
         return (y * y).sum() + sums.squares.sum() + sums.total.sum()
 
     def plain(kernel: Any) -> jax.Array:
@@ -463,13 +481,17 @@ DESIGNS = [
     {"formulation": "bsconv_u"},
     {"formulation": "bsconv_s"},
     {"formulation": "regular"},
+    {"formulation": "separable", "activation": "relu"},
+    {"formulation": "resnext", "groups": 2, "activation": "relu"},
+    {"formulation": "bsconv_s", "activation": "relu"},
+    {"formulation": "separable", "residual": True, "depth": 2},
 ]
 
 
 @pytest.mark.parametrize("settings", DESIGNS, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, running statistics and gradients of every formulation that is nothing but convolutions."""
-    network = Stack(Design(width=8, depth=1, **settings), 10)
+    """Loss, running statistics and gradients of every formulation that is a chain of convolutions."""
+    network = Stack(Design(**{"width": 8, "depth": 1, **settings}), 10)
     images = normals(23)((4, 8, 8, 3))
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
 
@@ -489,8 +511,10 @@ def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkey
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * float(np.abs(b).max()))
 
 
-@pytest.mark.parametrize("settings", [{"activation": "relu"}, {"residual": True}, {"normalise": True}])
-def test_what_is_more_than_convolutions_is_computed_as_without(
+@pytest.mark.parametrize(
+    "settings", [{"activation": "elu"}, {"normalise": True}, {"formulation": "grouped", "groups": 1, "residual": True}]
+)
+def test_what_is_no_chain_that_fits_is_computed_as_without(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Stack(Design(width=8, depth=2, **settings), 10)

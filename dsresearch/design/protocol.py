@@ -28,7 +28,7 @@ class Protocol:
             batch. CPU devices share the threads; those that share a batch are processes.
         kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
             filter reads few channels), or `fused`, the same with BatchNorm, ReLU and pooling around a module that is
-            nothing but convolutions. Our own need the extra `native`; every choice has bits of its own.
+            a chain of convolutions. Our own need the extra `native`; every choice has bits of its own.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """

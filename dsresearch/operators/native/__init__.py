@@ -12,7 +12,7 @@
 XLA:CPU has fast routines for matrix products and for a dense convolution alone; a convolution in groups, or of few
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
-segments by them where a module is nothing but convolutions, and a batch goes through memory half as often. Their bits
+segments by them where a module is a chain of convolutions, and a batch goes through memory half as often. Their bits
 differ from XLA's, and do not depend on how long the processor's vectors are. They need the extra `native`, which is
 imported when they are first used.
 """

@@ -17,11 +17,11 @@ Array = jax.Array
 Shapes = tuple[tuple[int, ...], ...]
 
 
-def shape_of(kernel: Array, groups: int, geometry: Geometry) -> Convolution:
-    """Of a convolution with a kernel [k, k, C / groups, M]."""
+def shape_of(kernel: Array, groups: int, geometry: Geometry, relu: bool = False) -> Convolution:
+    """Of a convolution with a kernel [k, k, C / groups, M], and whether ReLU follows it."""
     rows, columns, inputs, outputs = kernel.shape
     height, width = geometry.out
-    return Convolution(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups)
+    return Convolution(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)
 
 
 def has_vectors(shape: Convolution) -> bool:

@@ -23,7 +23,7 @@ INPUTS = 8  # that lanes pick from one vector before the next are picked
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution: the sides of its result, its padding and kernel, and a group's channels."""
+    """A convolution: the sides of its result, its padding and kernel, a group's channels, and whether ReLU follows."""
 
     height: int
     width: int
@@ -32,6 +32,7 @@ class Convolution:
     groups: int
     inputs: int
     outputs: int
+    relu: bool = False
 
     @property
     def channels(self) -> int:

@@ -22,6 +22,7 @@ class Passage:
         links: the convolutions, each of which reads what the one before gives.
         mapped: whether the first reads relu(x * gain + shift), channel by channel, in place of x.
         pooled: whether it reads the 2 x 2 maxima of that.
+        identity: whether what the first reads is added to what the last gives.
         summed: whether sums and sums of squares of the result, channel by channel, are asked for.
     """
 
@@ -29,6 +30,7 @@ class Passage:
     links: tuple[Convolution, ...]
     mapped: bool = False
     pooled: bool = False
+    identity: bool = False
     summed: bool = False
 
     @property
@@ -41,6 +43,13 @@ class Passage:
     def result(self) -> tuple[int, int]:
         """Sides of the pictures that it gives."""
         return self.links[-1].height, self.links[-1].width
+
+
+class Room(NamedTuple):
+    """Where a picture lies that a convolution reads: with its padding, which is zeros, and without."""
+
+    whole: Plane
+    inside: Plane
 
 
 class Written(NamedTuple):
@@ -58,8 +67,10 @@ def forward(passage: Passage, most: int) -> Written:
     way = _Way(code, passage, most, x, affine, kernels, scratch)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        result = way.result(y, n)
-        correlate(code, links[-1], most, way.read(n)[-1], kernels[-1], result)
+        read, result = way.read(n), way.result(y, n)
+        correlate(code, links[-1], most, read[-1].whole, kernels[-1], result)
+        if passage.identity:
+            way.last.add(result, read[0].inside)
         if passage.summed:
             way.last.add_sums(result, *totals)
         return []
@@ -87,32 +98,39 @@ def backward(passage: Passage, most: int, inward: bool) -> Written:
     rooms = [way.room(link) for link in back]
     first = way.room_without_padding(links[0])
 
-    def behind(n: Value) -> tuple[Plane, Plane]:
-        """The gradient at the result, with the padding with which it is read back and without."""
-        given, (whole, inside) = way.result(dy, n), rooms[-1]
+    def behind(n: Value) -> Room:
+        """The gradient at the result."""
+        given = way.result(dy, n)
         if passage.summed:
             y, added, sloped = outer
-            way.last.add_slopes(given, way.result(y, n), added, sloped, inside)
+            way.last.add_slopes(given, way.result(y, n), added, sloped, rooms[-1].inside)
         elif back[-1].padded:
-            way.last.copy(given, inside)
+            way.last.copy(given, rooms[-1].inside)
         else:
-            return given, given
-        return whole, inside
+            return Room(given, given)
+        return rooms[-1]
+
+    def before(i: int, n: Value) -> Room:
+        """Where the gradient at what link i reads goes."""
+        if i:
+            return rooms[i - 1]
+        plane = first if passage.mapped else way.picture(inner[0], n)
+        return Room(plane, plane)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        read = way.read(n)
-        whole, inside = behind(n)
+        read, at_result = way.read(n), behind(n)
+        dy = at_result
         for i in reversed(range(len(links))):
-            add_kernel_gradient(code, links[i], most, read[i], inside, gradients[i])
-            if i:
-                further = rooms[i - 1]
-            elif inward:
-                plane = first if passage.mapped else way.picture(inner[0], n)
-                further = plane, plane
-            else:
+            add_kernel_gradient(code, links[i], most, read[i].whole, dy.inside, gradients[i])
+            if i == 0 and not inward:
                 return []
-            correlate(code, back[i], most, whole, turned[i], further[1])
-            whole, inside = further
+            dx = before(i, n)
+            correlate(code, back[i], most, dy.whole, turned[i], dx.inside)
+            if i and links[i - 1].relu:
+                Pixels(code, links[i].stored, links[i].channels, most).relu_back(dx.inside, read[i].inside)
+            dy = dx
+        if passage.identity:
+            way.first.add(dy.inside, at_result.inside)
         if passage.mapped:
             way.leave(n, first, inner[0], to_map)
         return []
@@ -139,13 +157,13 @@ class _Way:
         self.first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
         self.last = Pixels(code, passage.result, passage.links[-1].filters, most)
 
-    def room(self, link: Convolution) -> tuple[Plane, Plane]:
-        """Scratch for what a convolution reads: with its padding, which stays zeros, and without."""
+    def room(self, link: Convolution) -> Room:
+        """Scratch for what a convolution reads."""
         (rows, columns), ((top, _), (left, _)) = link.read, link.pads
         row = columns * link.channels
         offset = self._take(rows * row)
         inside = offset + top * row + left * link.channels
-        return Plane(self._room, self.code.at(offset), row), Plane(self._room, self.code.at(inside), row)
+        return Room(*(Plane(self._room, self.code.at(at), row) for at in (offset, inside)))
 
     def room_without_padding(self, link: Convolution) -> Plane:
         """Scratch for the gradient at what a convolution reads."""
@@ -170,25 +188,27 @@ class _Way:
         row = sides[1] * channels
         return Plane(array, self.code.times(n, sides[0] * row), row, sides[0] * row)
 
-    def read(self, n: Value) -> list[Plane]:
+    def read(self, n: Value) -> list[Room]:
         """What every link reads of picture n."""
-        planes, links = [self._enter(n)], self.passage.links
-        for link, kernel, (whole, inside) in zip(links[:-1], self.kernels[:-1], self.rooms[1:], strict=True):
-            correlate(self.code, link, self.most, planes[-1], kernel, inside)
-            planes.append(whole)
-        return planes
+        read, links = [self._enter(n)], self.passage.links
+        for link, following, kernel, room in zip(links, links[1:], self.kernels, self.rooms[1:], strict=False):
+            correlate(self.code, link, self.most, read[-1].whole, kernel, room.inside)
+            if link.relu:
+                Pixels(self.code, following.stored, following.channels, self.most).relu(room.inside)
+            read.append(room)
+        return read
 
-    def _enter(self, n: Value) -> Plane:
+    def _enter(self, n: Value) -> Room:
         """What the first link reads."""
-        first, source, (whole, inside) = self.passage.links[0], self.picture(self.x, n), self.rooms[0]
+        source, room = self.picture(self.x, n), self.rooms[0]
         if self.passage.mapped:
             gain, shift = self.affine
-            self.first.map(source, gain, shift, inside, self.passage.pooled)
-        elif first.padded:
-            self.first.copy(source, inside)
+            self.first.map(source, gain, shift, room.inside, self.passage.pooled)
+        elif self.passage.links[0].padded:
+            self.first.copy(source, room.inside)
         else:
-            return source
-        return whole
+            return Room(source, source)
+        return room
 
     def leave(self, n: Value, behind: Plane, dx: Value, to_map: list[Value]) -> None:
         """The gradients at x, gain and shift, from that at what the first link reads."""

@@ -32,6 +32,36 @@ class Pixels:
 
         code.loop(self.rows, row)
 
+    def add(self, target: Plane, other: Plane) -> None:
+        """Add another picture to one."""
+        code = self.code
+        self._each(target, other, lambda value, more, repeated: code.add(value, code.without(more, repeated)))
+
+    def relu(self, target: Plane) -> None:
+        """Of a picture, in its place."""
+        code, zero = self.code, self.code.zeros(self.lanes)
+        self._each(target, target, lambda value, _, __: code.maximum(zero, value))
+
+    def relu_back(self, target: Plane, result: Plane) -> None:
+        """The gradient in front of a ReLU in the place of that behind it."""
+        code, zero = self.code, self.code.zeros(self.lanes)
+        self._each(target, result, lambda dy, y, _: code.where_above(y, zero, dy, zero))
+
+    def _each(self, target: Plane, other: Plane, value: Callable[[Value, Value, int], Value]) -> None:
+        """`value(target's, other's, repeated)` in every place; `repeated` as in `kernels.vectors`."""
+        code = self.code
+
+        def some(h: Value, c: Value, repeated: int) -> None:
+            def pixel(w: Value, _: list[Value]) -> list[Value]:
+                places = [(plane.array, self._at(plane, c, h, w)) for plane in (target, other)]
+                mine, others = (code.load(array, at, self.lanes) for array, at in places)
+                code.store(value(mine, others, repeated), *places[0])
+                return []
+
+            code.loop(self.columns, pixel)
+
+        self._by_rows(some)
+
     def map(self, source: Plane, gain: Value, shift: Value, target: Plane, pooled: bool) -> None:
         """relu(x * gain + shift), or its 2 x 2 maxima."""
         code, lanes = self.code, self.lanes

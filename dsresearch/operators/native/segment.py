@@ -15,46 +15,54 @@ from dsresearch.operators.normalise import Affine, Moments
 from dsresearch.operators.taps import turned
 
 Array = jax.Array
-Link = tuple[Array, int]  # a kernel [k, k, C / G, M] and its groups
+Link = tuple[Array, int, bool]  # a kernel [k, k, C / G, M], its groups, and whether ReLU follows
 
 # Multiply-adds of a number that its gradient computes anew sooner than memory gives it back.
 CHEAP = 32
 
 
-def fits(z: Array, links: Sequence[Link], pool: bool = False) -> bool:
+def fits(z: Array, links: Sequence[Link], pool: bool = False, identity: bool = False) -> bool:
     """Whether `through` takes such pictures [N, H, W, C] through such convolutions."""
     even = not pool or (z.shape[1] % 2 == z.shape[2] % 2 == 0)
     wide = z.shape[-1] >= 4 or len(links) == 1
-    single = z.dtype == jnp.float32 and all(kernel.dtype == jnp.float32 for kernel, _ in links)
+    single = z.dtype == jnp.float32 and all(kernel.dtype == jnp.float32 for kernel, *_ in links)
     if not (even and wide and single):
         return False
-    return all(has_vectors(shape) for run in _runs(z, links, pool) for shape in run)
+    runs = _runs(z, links, pool)
+    return all(has_vectors(shape) for run in runs for shape in run) and not (identity and len(runs) > 1)
 
 
-def through(z: Array, affine: Affine | None, links: Sequence[Link], pool: bool = False) -> tuple[Array, Moments]:
+def through(
+    z: Array, affine: Affine | None, links: Sequence[Link], pool: bool = False, identity: bool = False
+) -> tuple[Array, Moments]:
     """A map with ReLU, 2 x 2 maxima where asked for, the convolutions: [N, H, W, C] to [N, H', W', M], and its sums.
 
-    Without a map the pictures are data, which have no gradient. The gradient keeps z and the result alone, and what
-    would cost more to compute anew than to keep.
+    `identity` adds what the first convolution reads to what the last gives. Without a map the pictures are data, which
+    have no gradient. The gradient keeps z and the result alone, and what would cost more to compute anew than to keep.
     """
     runs = _runs(z, links, pool)
-    kernels = [kernel for kernel, _ in links]
+    kernels = [kernel for kernel, *_ in links]
     x, done = z, 0
     for number, run in enumerate(runs):
         first, last = number == 0, number == len(runs) - 1
-        form = Passage(z.shape[0], run, mapped=first and affine is not None, pooled=first and pool, summed=last)
-        data = first and affine is None
-        x, sums = _through(form, not data, x, affine if form.mapped else None, kernels[done : done + len(run)])
+        if not first:  # a ReLU behind the run before is taken where its result is read
+            affine = _unchanged(x) if runs[number - 1][-1].relu else None
+        form = Passage(z.shape[0], run, affine is not None, first and pool, identity, summed=last)
+        x, sums = _through(form, not first or form.mapped, x, affine, kernels[done : done + len(run)])
         done += len(run)
     return x, sums
+
+
+def _unchanged(x: Array) -> Affine:
+    return Affine(jnp.ones(x.shape[-1:], x.dtype), jnp.zeros(x.shape[-1:], x.dtype))
 
 
 def _runs(z: Array, links: Sequence[Link], pool: bool) -> list[tuple[Convolution, ...]]:
     """The convolutions in runs: what is behind each is kept for the gradient, what is within is computed anew."""
     sides = tuple(side // 2 for side in z.shape[1:3]) if pool else z.shape[1:3]
     runs: list[tuple[Convolution, ...]] = [()]
-    for kernel, groups in links:
-        shape = shape_of(kernel, groups, Geometry(sides, kernel.shape[:2], 1, 1, "SAME"))
+    for kernel, groups, relu in links:
+        shape = shape_of(kernel, groups, Geometry(sides, kernel.shape[:2], 1, 1, "SAME"), relu)
         runs[-1] = (*runs[-1], shape)
         if shape.kernel[0] * shape.kernel[1] * shape.inputs > CHEAP:
             runs.append(())
