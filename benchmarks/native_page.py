@@ -14,11 +14,11 @@ from dsresearch.report.tables import injected
 ROOT = Path(__file__).parents[1]
 BENCHMARKS, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 OPERATORS = ROOT / "results" / "measurements" / "native-kernels.json"
-# The later one is of every group count, with more turns for each: its rows stand in the place of the dated table's.
-STEPS = (
-    ROOT / "results" / "benchmarks" / "2026-11-29-cpu-native.json",
-    ROOT / "results" / "measurements" / "bench-cpu-native-groups.json",
-)
+# Of `native`, the later file is of every group count, with more turns for each: its rows stand for the dated table's.
+STEPS = {
+    "native": ("benchmarks/2026-11-29-cpu-native.json", "measurements/bench-cpu-native-groups.json"),
+    "fused": ("benchmarks/2026-11-29-cpu-fused.json",),
+}
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -53,9 +53,9 @@ def operators() -> str:
     return table(head, lines)
 
 
-def measured() -> dict[str, dict[str, Any]]:
+def measured(kernels: str) -> dict[str, dict[str, Any]]:
     """The newest row of every setup and group count."""
-    found = [row for path in STEPS for row in rows(path) if row["ratio_torch"]]
+    found = [row for path in STEPS[kernels] for row in rows(ROOT / "results" / path) if row["ratio_torch"]]
     return {
         f"`grouped`, G = {row['groups']}" if row["setup"] == "grouped" else f"`{row['setup']}`": row for row in found
     }
@@ -65,12 +65,12 @@ def speed() -> str:
     """A line a setup: images/s, and how many times PyTorch's."""
     lines = [
         (name, f"{row['images_per_s']:,.0f}", f"{row['ratio_torch']:.2f}", f"{row['ratio_torch_kept']:.2f}")
-        for name, row in measured().items()
+        for name, row in measured("fused").items()
     ]
     return table(("setup", "images/s", "times PyTorch as installed", "with its heap kept"), lines)
 
 
-def steps() -> str:
+def steps(kernels: str) -> str:
     """The same with the ranges of the turns, and more."""
     head = (
         "setup",
@@ -82,7 +82,7 @@ def steps() -> str:
         "compiled in",
     )
     lines = []
-    for name, row in measured().items():
+    for name, row in measured(kernels).items():
         ratios = [
             f"{row[f'ratio_{peer}']:.2f} [{row[f'ratio_{peer}_min']:.2f}, {row[f'ratio_{peer}_max']:.2f}]"
             for peer in ("torch", "torch_kept", "torch_compile")
@@ -94,7 +94,7 @@ def steps() -> str:
 
 def pages() -> dict[Path, str]:
     """The two pages with the tables in their places."""
-    tables = {"native_kernels": operators(), "native_steps": steps()}
+    tables = {"native_kernels": operators(), **{f"{kernels}_steps": steps(kernels) for kernels in STEPS}}
     return {BENCHMARKS: injected(BENCHMARKS, tables), README: injected(README, {"speed": speed()})}
 
 

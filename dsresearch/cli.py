@@ -68,7 +68,9 @@ def _run(words: argparse.Namespace) -> int:
     if words.resources and words.launcher != "ray":
         raise InputError(f"--resources={words.resources} is not allowed: with --launcher ray alone")
     request = Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
-    decided = plan(request, data.load(words.data))
+    pictures = data.load(words.data)
+    usual = Path("runs") / "-".join([words.study, pictures.name, words.profile])
+    decided = plan(request, pictures, Store(words.out or usual).as_begun(words.study, words.profile, pictures.name))
     store = Store(words.out or Path("runs") / decided.study_id)
     store.check(decided)
     restore(store)

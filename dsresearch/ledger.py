@@ -302,6 +302,7 @@ def _constants(cell: Cell) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         **cell.columns,
+        "kernels": cell.columns["kernels"] if device.platform == "cpu" else "",  # there they are asked for in vain
         "error_msg": "",
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
         "device_count": cell.protocol.devices,

@@ -35,7 +35,7 @@ from typing import Any
 import tomli_w
 
 from dsresearch.claim import Claim, claimed, held
-from dsresearch.design import MATCHES, InputError, Protocol, Recipe
+from dsresearch.design import MATCHES, InputError, Protocol, Recipe, replace
 from dsresearch.documents import has, read_json
 from dsresearch.schema import (
     CONTROL_KINDS,
@@ -242,6 +242,23 @@ class Store:
             return read_protocol(self.protocol_file)
         except FileNotFoundError:
             raise InputError(f"{self.root} is not a study's folder: it has no protocol.toml") from None
+
+    def as_begun(self, study: str, profile: str, data: str) -> dict[str, dict[str, Any]]:
+        """Recipe and protocol of the study that this folder holds, where it is of that profile and data; else nothing.
+
+        What a profile means may change from one version to the next, but not within a study.
+        """
+        if not self.protocol_file.exists():
+            return {}
+        about = self.protocol()
+        if (about["study"], about["profile"], about["data"]["name"]) != (study, profile, data):
+            return {}
+        defaults: dict[str, Recipe | Protocol] = {"recipe": Recipe(), "protocol": Protocol()}
+        begun = {}
+        for part, default in defaults.items():
+            known = {name: value for name, value in about[part].items() if name in asdict(default)}
+            begun[part] = asdict(replace(part, default, known))
+        return begun
 
     def check(self, plan: Plan) -> None:
         """Raise InputError unless this folder is new, empty, or a store of the same protocol."""

@@ -42,6 +42,30 @@ def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
     assert len({cell.id for cell in cells}) == len(cells) == 13
 
 
+def test_a_study_goes_on_by_what_its_profile_meant_when_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version may give a profile other settings; a folder keeps its own, and what is asked for beside them."""
+    store = Store(tmp_path / "begun")
+    first = planned(profile="smoke")
+    store.prepare(first)
+    later = {**PROFILES["smoke"], "recipe": {"epochs": 5, "batch": 32}, "protocol": {"trials": 2, "threads": 2}}
+    monkeypatch.setitem(PROFILES, "smoke", later)  # type: ignore[arg-type]
+    assert planned(profile="smoke").recipe.epochs == 5
+    begun = store.as_begun("hybrid", "smoke", "digits")
+    again = plan(Request(profile="smoke"), DIGITS, begun)
+    assert (again.document(), again.cells) == (first.document(), first.cells)
+    store.check(again)
+    same = plan(Request(profile="smoke", choices={"recipe.epochs": [2]}), DIGITS, begun)
+    assert same.profile == "smoke"
+    other = plan(Request(profile="smoke", choices={"recipe.epochs": [5]}), DIGITS, begun)
+    with pytest.raises(InputError, match="another protocol"):
+        store.check(other)
+    for request in (("twins", "smoke", "digits"), ("hybrid", "quick", "digits"), ("hybrid", "smoke", "other")):
+        assert store.as_begun(*request) == {}
+    assert Store(tmp_path / "new").as_begun("hybrid", "smoke", "digits") == {}
+
+
 def test_kernels_that_this_machine_lacks_are_refused_before_anything_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

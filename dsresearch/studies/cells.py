@@ -102,9 +102,8 @@ class Cell:
             "exec_mode": protocol.exec_mode,
             "trial_batch": protocol.trial_batch,
             "threads": protocol.threads,
-            "kernels": ""
-            if protocol.kernels == "xla"
-            else protocol.kernels,  # as in rows from before there was a choice
+            # as in rows from before there was a choice
+            "kernels": "" if protocol.kernels == "xla" else protocol.kernels,
             "cell_id": self.id,
             "data_sha256": self.data_sha256,
         }
