@@ -1,9 +1,10 @@
 """`report.html`: self-contained, readable by people and by screen readers, harmless whatever a name contains."""
 
-import base64
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import pytest
 from study_builder import GAP, good_study, undrawn, write_epochs, write_study
@@ -66,7 +67,9 @@ def test_the_page_stands_alone_and_every_picture_has_a_text(tmp_path: Path) -> N
     assert len(pictures) == 8, "no predictions, no divergence: two of ten are not drawn"
     for attributes in pictures:
         assert len(attributes["alt"]) > 30
-        svg = base64.b64decode(attributes["src"].removeprefix("data:image/svg+xml;base64,")).decode()
+        svg = unquote(attributes["src"].removeprefix("data:image/svg+xml,"))
+        ElementTree.fromstring(svg)
+        assert set(re.findall(r"font-family: ([^;\"]*)", svg)) == {"'DejaVu Sans', Verdana, sans-serif"}
         assert not re.findall(r'(?:href|src)="(?!#)', svg), "a picture loads nothing"
         assert "prefers-color-scheme" in svg
     assert "script" not in {tag for tag, _ in seen.tags}

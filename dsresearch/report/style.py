@@ -126,6 +126,7 @@ def style() -> Iterator[None]:
                 "lines.linewidth": 1.2,
                 "pdf.compression": 6,
                 "pdf.fonttype": 42,  # publishers refuse Type 3 fonts
+                "svg.fonttype": "none",  # text as text: half the size of a page
                 "svg.hashsalt": "dsresearch",  # else its identifiers differ from run to run
                 "figure.dpi": 100,
                 "savefig.dpi": 220,
@@ -167,6 +168,7 @@ _DARK |= {CONTROL_COLOUR: "#a3a9af"}
 def _themed(svg: str) -> str:
     """An SVG whose ink, grid and ground follow the reader's theme; its colours of arms stay what they are."""
     svg = svg[svg.index("<svg") :]
+    svg = svg.replace("font-family: 'DejaVu Sans'", "font-family: 'DejaVu Sans', Verdana, sans-serif")
     names = {colour: f"--c{at}" for at, colour in enumerate(_DARK)}
     for colour, name in names.items():
         svg = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: var({name})", svg)
