@@ -507,8 +507,10 @@ def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkey
     monkeypatch.setenv(KERNELS, "fused")
     called = kernels_called(lambda p: step(p), params)
     assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
+    # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
+    limit = 1e-2 if "activation" in settings else 1e-4
     for a, b in zip(jax.tree.leaves(jax.jit(lambda p: step(p))(params)), jax.tree.leaves(expected), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5 * float(np.abs(b).max()))
+        assert np.linalg.norm(np.asarray(a) - b) <= limit * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize(
