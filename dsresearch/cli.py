@@ -70,7 +70,9 @@ def _run(words: argparse.Namespace) -> int:
     request = Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
     pictures = data.load(words.data)
     usual = Path("runs") / "-".join([words.study, pictures.name, words.profile])
-    decided = plan(request, pictures, Store(words.out or usual).as_begun(words.study, words.profile, pictures.name))
+    folder = words.out or (None if choices else usual)  # with settings of one's own a study has another name
+    begun = Store(folder).as_begun(words.study, words.profile, pictures.name) if folder else {}
+    decided = plan(request, pictures, begun)
     store = Store(words.out or Path("runs") / decided.study_id)
     store.check(decided)
     restore(store)

@@ -9,6 +9,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from dsresearch.data import Pictures
@@ -73,7 +74,7 @@ class Request:
         return any(len(self.choices[key]) > 1 for key in varied) or bool(self.setups and varied)
 
 
-def plan(request: Request, pictures: Pictures, begun: Base | None = None) -> Plan:
+def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({})) -> Plan:
     """The cells that a request asks for. Raises InputError for every wrong name, key, value or combination.
 
     `begun` is what the profile meant when the study that is gone on with was begun: `Store.as_begun`.
@@ -89,7 +90,7 @@ def plan(request: Request, pictures: Pictures, begun: Base | None = None) -> Pla
         request.choices, fields_of(study.named.get(name, Arm(name)).point for name in request.setups or study.named)
     )
     settings = profile_settings(request.study, request.profile, pictures)
-    settings |= {part: settings.get(part, {}) | dict(values) for part, values in (begun or {}).items()}
+    settings |= {part: settings.get(part, {}) | dict(values) for part, values in begun.items()}
     own = "network" if is_published(study.reference.point) else "design"  # whose keys the user means
     request = dataclasses.replace(request, choices=_changes(request.choices, settings, own))
     single = {key: values[0] for key, values in request.choices.items() if len(values) == 1}

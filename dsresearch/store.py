@@ -256,7 +256,7 @@ class Store:
         defaults: dict[str, Recipe | Protocol] = {"recipe": Recipe(), "protocol": Protocol()}
         begun = {}
         for part, default in defaults.items():
-            known = {name: value for name, value in about[part].items() if name in asdict(default)}
+            known = {name: value for name, value in about.get(part, {}).items() if name in asdict(default)}
             begun[part] = asdict(replace(part, default, known))
         return begun
 

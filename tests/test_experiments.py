@@ -44,6 +44,20 @@ def test_a_cell_is_a_run_with_a_record(file: Path, tmp_path: Path) -> None:
     )
 
 
+def test_a_run_computes_with_the_kernels_that_its_rows_name(tmp_path: Path) -> None:
+    """The kernels are a matter of the process: Sacred's own command line has to tell it, too."""
+    pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
+    found = {}
+    for kernels in ("xla", "fused"):
+        words = ("setup=separable", "trials=1", "profile=smoke", f"protocol.kernels={kernels}")
+        done = sacred(ROOT / "experiments" / "hybrid.py", "with", *words, "-F", str(tmp_path / kernels))
+        assert done.returncode == 0, done.stderr
+        (row,) = json.loads((tmp_path / kernels / "1" / "rows.json").read_text())
+        found[row["kernels"]] = row["params_sha256"]
+    assert set(found) == {"", "fused"}
+    assert found[""] != found["fused"]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_print_config_knows_named_configs(file: Path) -> None:
     name = arms(file)[-1]

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from dsresearch import data
+from dsresearch.cli import main
 from dsresearch.data import Pictures
-from dsresearch.design import InputError, replace
+from dsresearch.design import InputError, Recipe, replace
 from dsresearch.plan import Request, plan, refuse_large
 from dsresearch.settings import read_grid
 from dsresearch.store import Store
@@ -64,6 +65,21 @@ def test_a_study_goes_on_by_what_its_profile_meant_when_it_was_begun(
     for request in (("twins", "smoke", "digits"), ("hybrid", "quick", "digits"), ("hybrid", "smoke", "other")):
         assert store.as_begun(*request) == {}
     assert Store(tmp_path / "new").as_begun("hybrid", "smoke", "digits") == {}
+    bare = store.protocol_file.read_text().replace("[recipe]", "[other]")  # a file may lack it
+    store.protocol_file.write_text(bare)
+    assert store.as_begun("hybrid", "smoke", "digits")["recipe"] == dataclasses.asdict(Recipe())
+
+
+def test_settings_of_ones_own_do_not_take_the_folder_of_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without --out they are a study of another name, which what the profile meant elsewhere does not touch."""
+    monkeypatch.chdir(tmp_path)
+    Store(tmp_path / "runs" / "hybrid-digits-smoke").prepare(planned(profile="smoke"))
+    monkeypatch.setitem(PROFILES, "smoke", {**PROFILES["smoke"], "recipe": {"epochs": 5, "batch": 32}})
+    for words, epochs in (((), 2), (("recipe.rate=0.3",), 5)):
+        assert main(["run", "hybrid", "--profile", "smoke", *words, "--dry-run"]) == 0
+        assert f"epochs={epochs} " in capsys.readouterr().out
 
 
 def test_kernels_that_this_machine_lacks_are_refused_before_anything_is_written(

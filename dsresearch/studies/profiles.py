@@ -21,7 +21,7 @@ PROFILES: Mapping[str, Settings] = {
         "recipe": {"epochs": 20, "batch": 64},
         "protocol": {"trials": 10, "train_pictures": 4096, "test_pictures": 1000},
     },
-    # all that a small data set can give, by the kernels that are three times as fast on a CPU
+    # all that a small data set can give, by the kernels that are twice as fast on a CPU
     "full": {
         "design": {"width": 32, "depth": 2},
         "recipe": {"epochs": 60, "batch": 64},

@@ -56,10 +56,11 @@ def register(name: str, code: str, arguments: Sequence[int], results: Sequence[i
     Where a program maps the call over trials, with axes in front of those of every array, the code runs once for each.
     The name holds a hash of the code, so that a program in JAX's cache on disk is never run with other code.
     """
-    target = f"dsresearch_{name}_{hashlib.sha256(code.encode()).hexdigest()[:16]}"
+    handler = _handler(name, arguments, results)
+    target = f"dsresearch_{name}_{hashlib.sha256((code + handler).encode()).hexdigest()[:16]}"
     with _one_at_a_time:
         if target not in _engines:
-            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, code, _handler(name, arguments, results)))
+            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, code, handler))
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), platform="cpu")
     return target
 
