@@ -6,6 +6,7 @@ seeds, until the last or the thousandth one; the weights of another formulation 
 compared. What rounding alone does to a trajectory is thereby seen beside what another seed does. No verdict reads it.
 """
 
+import sys
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -39,34 +40,40 @@ def main(store: Store) -> int:
     pictures = data.load(cells[""].data)
     if pictures.fingerprint != cells[""].data_sha256:
         raise InputError(f"data={pictures.name!r} are other pictures than those that {store.root} was made of")
+    trials = min(TRIALS, cells[""].protocol.trials)
+    measured = store.twins()
+    for trial in range(len(measured), trials):
+        measured.append(list(distances(cells, pictures, trial)))
+        store.keep_twins(measured)
+        print(f"progress: trial {trial + 1} of {trials} is measured", file=sys.stderr, flush=True)
     study_id = store.protocol()["study_id"]
-    rows = [{"study_id": study_id, **row} for row in distances(cells, pictures)]
+    rows = [{"study_id": study_id, **row} for of_trial in measured for row in of_trial]
     write_csv(store.divergence_file, rows, DIVERGENCE_COLUMNS, parents=False)
+    store.keep_twins([])
     return 0
 
 
-def distances(cells: Mapping[str, Cell], pictures: data.Pictures) -> Iterator[dict[str, Any]]:
-    """Rows of divergence.csv without the study's name, from the baseline (under '') and its twins by kind of control.
+def distances(cells: Mapping[str, Cell], pictures: data.Pictures, trial: int) -> Iterator[dict[str, Any]]:
+    """A trial's rows of divergence.csv without the study's name, from the baseline (under '') and its twins by control.
 
     A twin or baseline whose weights are no longer finite has no distance, and no row from there on.
     """
     base = Training(cells[""], pictures, Path())  # nothing of it is kept, so that the folder is never used
     marks = steps_to_compare(min(STEPS, base.program.steps_an_epoch * cells[""].recipe.epochs))
-    for trial in range(min(TRIALS, cells[""].protocol.trials)):
-        reference = list(trajectory(base, trial, marks))
-        for kind in TWINS:
-            twin = Training(cells[kind], pictures, Path())
-            for step, ours, theirs in zip(marks, trajectory(twin, trial, marks), reference, strict=True):
-                own, reached = cells[kind].design, cells[""].design
-                assert isinstance(own, Design)  # a published network has no `exact` control, and so no twins
-                assert isinstance(reached, Design)
-                back, _ = transport_network(ours.params, ours.stats, own, reached)
-                norm = _norm(theirs.params)
-                distance = _norm(jax.tree.map(np.subtract, _doubles(back), _doubles(theirs.params))) / norm
-                if not np.isfinite(distance):
-                    break
-                row = {"control_kind": kind, "trial": trial, "step": step}
-                yield {**row, "relative_distance": distance, "param_norm": norm}
+    reference = list(trajectory(base, trial, marks))
+    for kind in TWINS:
+        twin = Training(cells[kind], pictures, Path())
+        for step, ours, theirs in zip(marks, trajectory(twin, trial, marks), reference, strict=True):
+            own, reached = cells[kind].design, cells[""].design
+            assert isinstance(own, Design)  # a published network has no `exact` control, and so no twins
+            assert isinstance(reached, Design)
+            back, _ = transport_network(ours.params, ours.stats, own, reached)
+            norm = _norm(theirs.params)
+            distance = _norm(jax.tree.map(np.subtract, _doubles(back), _doubles(theirs.params))) / norm
+            if not np.isfinite(distance):
+                break
+            row = {"control_kind": kind, "trial": trial, "step": step}
+            yield {**row, "relative_distance": distance, "param_norm": norm}
 
 
 def steps_to_compare(steps: int) -> list[int]:

@@ -129,7 +129,7 @@ class Launcher:
         if not there():
             self._say(doing)
         while not there():
-            code = HELD if self.store.is_claimed(kind) else self._to_its_end(self._start(kind, str(self.store.root)))
+            code = HELD if self.store.is_claimed(kind) else self._to_its_end(kind)
             if self._stopping:
                 return STOPPED
             if code == DONE:
@@ -141,12 +141,20 @@ class Launcher:
             time.sleep(POLL_SECONDS)
         return DONE
 
-    def _to_its_end(self, process: Process) -> int:
-        while process.poll() is None:
+    def _to_its_end(self, kind: str) -> int:
+        """Run a process that trains no cell, and pass on how far it says it is."""
+        process, told = self._start(kind, str(self.store.root)), 0
+        while True:
+            ended = process.poll() is not None
+            said = [line for line in self._words(kind) if line.startswith("progress: ")]
+            for line in said[told:]:
+                self._say(line.removeprefix("progress: "))
+            told = len(said)
+            if ended:
+                return process.wait()
             if self._stopping:
                 process.terminate()
             time.sleep(POLL_SECONDS)
-        return process.wait()
 
     def _baseline_anew(self) -> list[Cell]:
         """The baseline once more, where `rerun` and the stored one come from different machines or versions."""

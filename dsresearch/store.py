@@ -3,6 +3,7 @@
     DIR/protocol.toml                 decided before the first cell ran, never changed
     DIR/exactness.json                which arms are the baseline's function, proven
     DIR/divergence.csv                how far the twins of the baseline part from it, step by step
+    DIR/twins.json                    the rows of its trials that are measured, until all are
     DIR/cells/<id>/cell.json          what the cell is
     DIR/cells/<id>/claim, claim.<k>   who works on the cell: a lock of the kernel, and a lease for other machines
     DIR/cells/<id>/environment.json   where an unfinished cell was begun, as far as that changes bits
@@ -180,6 +181,19 @@ class Store:
     @property
     def divergence_file(self) -> Path:
         return self.root / "divergence.csv"
+
+    def twins(self) -> list[list[dict[str, Any]]]:
+        """Rows of an unfinished divergence.csv: a list for every trial that is measured, from the first on."""
+        found = _read_json(self.root / "twins.json")
+        return found if isinstance(found, list) else []
+
+    def keep_twins(self, measured: list[list[dict[str, Any]]]) -> None:
+        """Keep these rows for a process that goes on with them; none of them when divergence.csv is there."""
+        path = self.root / "twins.json"
+        if measured:
+            write_json(path, measured)
+        else:
+            path.unlink(missing_ok=True)
 
     @property
     def programs(self) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from dsresearch import data, divergence
 from dsresearch.divergence import MARKS, distances, steps_to_compare, trajectory
 from dsresearch.plan import Request, plan
+from dsresearch.store import Store
 from dsresearch.studies import TWINS, Cell
 from dsresearch.train import State
 from dsresearch.trials import Training, tree_sha256
@@ -34,7 +35,7 @@ def cells() -> dict[str, Cell]:
 
 @pytest.fixture(scope="module")
 def rows(cells: dict[str, Cell]) -> list[dict[str, Any]]:
-    return list(distances(cells, data.load("digits")))
+    return list(distances(cells, data.load("digits"), 0))
 
 
 def of(rows: list[dict[str, Any]], kind: str) -> dict[int, float]:
@@ -77,7 +78,7 @@ def test_weights_that_are_no_longer_finite_have_no_row(cells: dict[str, Cell], m
 
     monkeypatch.setattr(divergence, "trajectory", exploding)
     monkeypatch.setattr(divergence, "transport_network", lambda params, stats, *designs: (params, stats))
-    found = list(distances(cells, data.load("digits")))
+    found = list(distances(cells, data.load("digits"), 0))
     assert list(of(found, "bit")) == [0, 1, 2]
     assert list(of(found, "seed")) == [0, 1, 2, 3, 4, 5]
 
@@ -89,3 +90,29 @@ def test_steps_rise_from_the_first_to_the_last(steps: int) -> None:
     assert marks[-1] == steps
     assert marks == sorted(set(marks))
     assert len(marks) <= MARKS + 1
+
+
+def test_trials_that_were_measured_before_a_kill_are_not_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = plan(Request(profile="smoke", choices=SMALL | {"protocol.trials": [3]}), data.load("digits"))
+    store = Store(tmp_path / "study")
+    store.prepare(asked)
+    measured: list[int] = []
+
+    def measure(cells: dict[str, Cell], pictures: data.Pictures, trial: int) -> Iterator[dict[str, Any]]:
+        measured.append(trial)
+        if measured == [0, 1]:
+            raise KeyboardInterrupt
+        yield {"control_kind": "bit", "trial": trial, "step": 0, "relative_distance": 0.1, "param_norm": 1.0}
+
+    monkeypatch.setattr(divergence, "distances", measure)
+    with pytest.raises(KeyboardInterrupt):
+        divergence.main(store)
+    assert not store.divergence_file.exists()
+    assert divergence.main(store) == 0
+    assert measured == [0, 1, 1, 2]
+    assert [line.split(",")[1:3] for line in store.divergence_file.read_text().splitlines()[1:]] == [
+        ["bit", "0"], ["bit", "1"], ["bit", "2"]
+    ]  # fmt: skip
+    assert not store.twins(), "they are in divergence.csv now"

@@ -106,3 +106,17 @@ def test_a_killed_process_is_said_to_be_killed(tmp_path: Path) -> None:
     one.start = start
     assert one._aside("prove", lambda: False, "proving", "the proof") == FAILED
     assert "the proof failed (killed by SIGSEGV): modules compiled" in one.out.getvalue()
+
+
+def test_what_a_process_without_a_cell_says_of_its_progress_is_told(tmp_path: Path) -> None:
+    one = launcher(tmp_path)
+    one.out = io.StringIO()
+    one.store.log("part").write_text("progress: of another launcher\n")
+
+    def start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        with log.open("ab") as file:
+            return subprocess.Popen(["sh", "-c", "echo progress: one; echo a warning; echo progress: two"], stdout=file)
+
+    one.start = start
+    assert one._to_its_end("part") == 0
+    assert one.out.getvalue().splitlines() == ["one", "two"]
