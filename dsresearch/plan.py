@@ -44,7 +44,8 @@ from dsresearch.studies import (
 MOST_POINTS = 100_000  # of a grid
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
-Base = Mapping[str, Mapping[str, Any]]  # fields of every arm's design: of the stack's, of published networks', of one's
+# Fields of every arm's design: of the stack's, of published networks', of one's; and what the user says of every recipe.
+Base = Mapping[str, Mapping[str, Any]]
 
 UNASKED_CELLS = 200  # to train without being asked
 MATCHED_WITHIN = 2.0  # a factor: a group count leaves few widths to choose from, but beyond that nothing is matched
@@ -69,9 +70,12 @@ class Request:
 
     @property
     def is_grid(self) -> bool:
-        """Whether the keys make arms (several values, or keys of chosen setups) instead of changing the whole study."""
-        varied = [key for key in self.choices if not key.startswith("protocol.")]
-        return any(len(self.choices[key]) > 1 for key in varied) or bool(self.setups and varied)
+        """Whether the keys make arms (several values, or designs of chosen setups) instead of changing the whole study.
+
+        One value of the recipe, as of the protocol, is the study's: arms trained by several recipes are no pairs.
+        """
+        designs = any(key.startswith("design.") for key in self.choices)
+        return any(len(values) > 1 for values in self.choices.values()) or bool(self.setups and designs)
 
 
 def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({})) -> Plan:
@@ -105,6 +109,7 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
     if why := lacks(draft.protocol.kernels):
         raise InputError(f"protocol.kernels={draft.protocol.kernels!r} is not allowed here: {why}; `xla` always is")
     _ = draft.parts  # too few pictures for the split are found before anything is written
+    settings["recipe"] = _part("recipe", single)  # the rest of it is in the draft's
     if request.is_grid:
         cells = _by_trials(_grid(request, draft, settings))
         return dataclasses.replace(draft, cells=cells, asked=cells)
@@ -162,7 +167,7 @@ def _study_cells(study: Study, draft: Plan, base: Base) -> Iterable[Cell]:
 
 def _grid(request: Request, draft: Plan, base: Base) -> Iterable[Cell]:
     """The product of the user's values, for each setup: every point is an exploratory arm named by its values."""
-    keys = [key for key in request.choices if not key.startswith("protocol.")]
+    keys = [key for key, values in request.choices.items() if key.startswith("design.") or len(values) > 1]
     names = request.setups or _readers(request.study, keys)
     points = len(names) * math.prod(len(request.choices[key]) for key in keys)
     if points > MOST_POINTS:
@@ -199,7 +204,7 @@ def _cell(draft: Plan, arm: Arm, base: Base) -> Cell:
     """The cell of an arm at its own width."""
     part = "network" if is_published(arm.point) else "design"
     design = design_of(arm.point, draft.pictures, {**base[part], **base.get(arm.point, {}), **arm.design})
-    recipe = replace("recipe", draft.recipe, arm.recipe)
+    recipe = replace("recipe", draft.recipe, {**arm.recipe, **base["recipe"]})
     data, devices = draft.pictures, draft.protocol.devices
     if draft.protocol.trial_batch == 1 and recipe.batch % devices:
         raise InputError(f"recipe.batch={recipe.batch} is not allowed: {devices} devices share a batch equally")

@@ -214,6 +214,22 @@ def test_setups_select_and_strangers_are_exploratory() -> None:
     assert len(chosen.cells) == 13  # what was decided beforehand does not follow what is run first
 
 
+def test_one_value_of_the_recipe_leaves_chosen_setups_arms_of_the_study() -> None:
+    """They are trained like all the others of this folder, and have a baseline among them."""
+    keys = {"recipe.dtype": ["bfloat16"], "protocol.trials_per_cell": [5]}
+    whole, some = planned(choices=keys), planned(setups=("separable", "hybrid", "bsconv_u"), choices=keys)
+    assert [(cell.name, cell.role) for cell in some.asked] == [
+        ("separable trial 0 to 4", "baseline"), ("hybrid trial 0 to 4", "candidate"),
+        ("separable trial 5 to 9", "baseline"), ("hybrid trial 5 to 9", "candidate"),
+        ("bsconv_u trial 0 to 4", "exploratory"), ("bsconv_u trial 5 to 9", "exploratory"),
+    ]  # fmt: skip
+    assert {cell.recipe.dtype for cell in some.asked} == {"bfloat16"}
+    assert some.document() == whole.document()
+    width = planned(setups=("separable",), choices=keys | {"design.width": [8]})
+    assert [cell.arm for cell in width.asked] == ["separable:width=8"] * 2
+    assert {cell.recipe.dtype for cell in width.asked} == {"bfloat16"}
+
+
 def test_matched_arms_take_the_nearest_feasible_width() -> None:
     matched = planned(match="params")
     target = matched.cost(matched.cells[0]).params

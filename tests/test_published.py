@@ -107,6 +107,9 @@ def test_both_recipes_of_the_xception_paper_have_names() -> None:
     ):
         wanted = {**RECIPES[name], "decay": decay, "smoothing": 0.0}
         assert {key: getattr(cells[arm].recipe, key) for key in wanted} == wanted
+    slower = planned("xception", choices={"recipe.rate": [0.01]}).cells
+    assert {cell.recipe.rate for cell in slower} == {0.01}, "what the user says is said of every arm"
+    assert len({cell.recipe.optimiser for cell in slower}) == 2
     asked = planned("hybrid", choices={"recipe": ["xception_jft"], "recipe.rate": [0.01]})
     assert (asked.recipe.optimiser, asked.recipe.rate, asked.recipe.every) == ("rmsprop", 0.01, 3_000_000)
 
