@@ -1,17 +1,19 @@
 #!/usr/bin/env bash
 # A slice of the paper's study on a GPU: `bash benchmarks/gpu_study.sh --minutes 9`, as often as it takes.
 #
-# Goes on from the files in results/ and leaves the same files, with what was finished meanwhile, in $OUT (without OUT: in
-# results/ itself). Work stops at the end of an epoch when the minutes are over; an unfinished cell is packed into parts of
-# 15 MiB beside its study (unfinished.tar.*), and a slice that finds such parts in results/ goes on from them.
+# Goes on from the files in results/ and leaves the same files, with what was finished meanwhile: in results/ itself or,
+# where OUT names another folder, there as slice.tar.* in parts of 15 MiB (`cat OUT/slice.tar.* | tar -x -C results`).
+# Work stops at the end of an epoch when the minutes are over; an unfinished cell is packed beside its study
+# (unfinished.tar.*, in parts too), and a slice that finds such parts in results/ goes on from them.
 #
 # Order: Figure 4's six setups in blocks of whole pairs; readings and controls; the arms of equal parameters and of equal
 # multiply-adds; twenty trials on the standard split; the continuum's spine.
 #
-# DATA names the pictures (default cifar10; `dsresearch data import` gives others), found in DSRESEARCH_HOME. BLOCK is
-# the number of trials in one program and in one cell, DTYPE that of the activations: both change bits, so both stay what
-# they were for as long as a study goes on. PYTHON names the interpreter; what it lacks of this project's requirements is
-# taken from wheels in build/wheels (made on a connected machine: `pip download --dest build/wheels sacred ...`).
+# DATA names the pictures (default cifar10), found in DSRESEARCH_HOME; PICTURES, a folder or tar, is imported under that
+# name first (`dsresearch data import`). BLOCK is the number of trials in one program and in one cell, DTYPE that of the
+# activations: both change bits, so both stay what they were for as long as a study goes on. PYTHON names the
+# interpreter; what it lacks of this project's requirements is taken from wheels in build/wheels (made on a connected
+# machine: `pip download --dest build/wheels sacred 'setuptools<80.9' tomli_w`).
 # `--tiny` takes the same way with a network for a processor of two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -29,14 +31,24 @@ while [ $# -gt 0 ]; do
 done
 python=${PYTHON:-python3}
 data=${DATA:-cifar10}
-to=${OUT:-results}
+to=results
+if [ -n "${OUT:-}" ]; then to=build/slice; fi
 ends=$(($(date +%s) + minutes * 60))
 
-if ! "$python" -c "import sacred, pyarrow, tomli_w, scipy, sklearn, PIL" 2>/dev/null; then
-    "$python" -m pip install --quiet --no-index --find-links build/wheels --target build/site \
-        sacred setuptools pyarrow tomli_w pandas scipy scikit-learn pillow
+lacking=$("$python" - <<'END'
+from importlib.util import find_spec
+
+needed = {"pkg_resources": "setuptools<80.9", "sacred": "sacred", "tomli_w": "tomli_w", "pyarrow": "pyarrow"}
+needed |= {"pandas": "pandas", "scipy": "scipy", "PIL": "pillow"}
+print(*(name for module, name in needed.items() if not find_spec(module)))
+END
+)
+if [ -n "$lacking" ]; then
+    # shellcheck disable=SC2086
+    "$python" -m pip install --quiet --no-index --find-links build/wheels --target build/site --upgrade $lacking
     export PYTHONPATH="$PWD/build/site${PYTHONPATH:+:$PYTHONPATH}"
 fi
+if [ -n "${PICTURES:-}" ]; then "$python" -m dsresearch data import "$PICTURES" --name "$data"; fi
 
 # Train what is missing of a study's arms until the minutes are over: `slice FOLDER STUDY PROFILE words...`.
 slice() {
@@ -56,7 +68,7 @@ slice() {
     return "$status"
 }
 
-# What leaves the machine: the study's files, and unfinished cells in parts.
+# What is left behind: the study's files, and unfinished cells in parts.
 pack() {
     local folder cell unfinished
     for folder in "$to"/*/; do
@@ -72,6 +84,11 @@ pack() {
         fi
         rm -rf "$folder"/{cells,claims,logs,programs,sources}
     done
+    if [ -n "${OUT:-}" ]; then
+        mkdir -p "$OUT"
+        tar -c -C "$to" . | split -b 15M - "$OUT/slice.tar."
+        rm -rf "$to"
+    fi
 }
 trap pack EXIT
 

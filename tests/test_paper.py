@@ -47,7 +47,7 @@ def test_every_number_that_the_text_asks_for_is_there(drawn: Path) -> None:
     known = set(re.findall(r"\\setresult\{([^}]*)\}", (drawn / "generated/numbers.tex").read_text()))
     body = TEXT.split(r"\begin{document}")[1]
     asked = set(re.findall(r"\\result\{([^}]*)\}", body))
-    asked |= {f"hybrid-digits-quick/{name}" for name in re.findall(r"\\ours\{([^}]*)\}", body)}
+    asked |= {f"{STUDY}/{name}" for name in re.findall(r"\\ours\{([^}]*)\}", body)}
     assert asked - known == set()
     assert len(asked) > 40
 
@@ -77,7 +77,7 @@ def test_every_table_and_figure_of_the_text_is_generated(drawn: Path) -> None:
     assert len(re.findall(r"\\(?:input|drawing)\{([^}]*)\}", body)) == 5
     text = body + (drawn / "generated/studies.tex").read_text()
     for name in re.findall(r"\\(?:input|drawing)\{([^}]*)\}", text):
-        path = drawn / name.replace(r"\study", "hybrid-digits-quick")
+        path = drawn / name.replace(r"\study", STUDY)
         assert path.is_file() or path.with_suffix(".tex").is_file(), name
 
 

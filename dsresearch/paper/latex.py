@@ -9,8 +9,9 @@ from dsresearch.paper.facts import Results
 from dsresearch.report.tables import escape_latex
 from dsresearch.schema import natural
 
-# In the article itself; the appendix shows everything else.
-MAIN = {("hybrid-digits-quick", "tables/table4.tex"), ("hybrid-digits-quick", "figures/f2_forest.pdf")}
+# The study that the article tells of, and what of it stands in the text; the appendix shows everything else.
+STUDY = "hybrid-digits-full"
+IN_TEXT = {(STUDY, "tables/table4.tex"), (STUDY, "figures/f2_forest.pdf")}
 HEAD = "% written by `dsresearch paper`\n"
 # An unknown name stops the run of TeX: no number is ever silently missing.
 RESULT = r"""\makeatletter
@@ -28,7 +29,7 @@ def numbers_tex(numbers: Mapping[str, str]) -> str:
         for name, text in numbers.items()
         if re.fullmatch(r"[\w:=.,@/+ -]+", name, re.ASCII)
     ]
-    return HEAD + RESULT + "\n".join(lines) + "\n"
+    return HEAD + RESULT + rf"\newcommand{{\study}}{{{STUDY}}}" + "\n" + "\n".join(lines) + "\n"
 
 
 def _number(text: str) -> str:
@@ -57,7 +58,7 @@ def studies_tex(folder: Path, results: Results) -> str:
         drawn = [*(folder / name).glob("tables/*.tex"), *(folder / name).glob("figures/*.pdf")]
         for path in sorted(drawn, key=lambda path: (path.suffix != ".tex", natural(path.stem))):
             part = path.relative_to(folder / name).as_posix()
-            if (name, part) not in MAIN:
+            if (name, part) not in IN_TEXT:
                 figure = path.suffix == ".pdf"
                 lines.append(_figure(name, part, captions.get(path.stem, path.stem)) if figure else _table(name, part))
         lines.append("\\clearpage\n")

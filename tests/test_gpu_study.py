@@ -1,0 +1,91 @@
+"""`benchmarks/gpu_study.sh`: what it asks for, in which order, and what it leaves behind, with a stand-in for Python."""
+
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_study.sh"
+
+# Says what it was asked; leaves a finished cell and one of 20 MiB that is not; is stopped at the $ENDS_AT-th study.
+PYTHON = """#!/usr/bin/env bash
+[ "$1" = - ] && exit 0
+shift 2
+echo "$*" >> asked.txt
+[ "$1" = run ] || exit 0
+folder=$(sed 's/.*--out \\([^ ]*\\).*/\\1/' <<< "$*")
+mkdir -p "$folder"/cells/{done,begun}/checkpoint "$folder/logs"
+echo kept >> "$folder/trials.csv"
+echo {} > "$folder/cells/done/result.json"
+cat "$folder/cells/begun/checkpoint/weights" > before.txt 2> /dev/null
+head -c 20971520 /dev/zero > "$folder/cells/begun/checkpoint/weights"
+[ "$(grep -c '^run' asked.txt)" -lt "$ENDS_AT" ] || exit 75
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    (tmp_path / "benchmarks").mkdir()
+    (tmp_path / "results").mkdir()
+    (tmp_path / "benchmarks" / SCRIPT.name).write_text(SCRIPT.read_text(encoding="utf-8"), encoding="utf-8")
+    python = tmp_path / "python"
+    python.write_text(PYTHON, encoding="utf-8")
+    python.chmod(0o755)
+    return tmp_path
+
+
+def trained(checkout: Path, *words: str, ends_at: int = 99, **environment: str) -> tuple[int, list[str]]:
+    """Exit status of a slice, and what it asked of Python."""
+    asked = checkout / "asked.txt"
+    asked.unlink(missing_ok=True)
+    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": str(ends_at), **environment}
+    done = subprocess.run(
+        ["bash", f"benchmarks/{SCRIPT.name}", *words], cwd=checkout, env={**os.environ, **named}, check=False
+    )
+    return done.returncode, asked.read_text(encoding="utf-8").splitlines() if asked.exists() else []
+
+
+def test_the_papers_setups_come_first_then_the_rest_then_the_matched_arms(checkout: Path) -> None:
+    status, asked = trained(checkout, "--minutes", "5")
+    studies = [line.split() for line in asked]
+    assert status == 0
+    assert [(words[1], words[words.index("--profile") + 1]) for words in studies] == [
+        *[("hybrid", "paper")] * 4, ("hybrid", "confirm"), ("continuum", "paper")
+    ]  # fmt: skip
+    assert [words.count("--setup") for words in studies] == [6, 0, 0, 0, 0, 0]
+    assert [words[words.index("--match") + 1] for words in studies if "--match" in words] == ["params", "macs"]
+    assert len({words[words.index("--out") + 1] for words in studies}) == 3
+    assert all("recipe.dtype=bfloat16" in words and "protocol.trial_batch=5" in words for words in studies)
+
+
+def test_a_slice_ends_with_the_study_that_was_stopped_and_the_next_goes_on_from_its_files(checkout: Path) -> None:
+    status, asked = trained(checkout, "--tiny", ends_at=2, DATA="digits")
+    assert (status, len(asked)) == (75, 2)
+    study = checkout / "results" / "hybrid-digits-smoke"
+    left = sorted(path.name for path in study.iterdir())
+    assert left == ["trials.csv", "unfinished.tar.aa", "unfinished.tar.ab"], "parts of 15 MiB and the study's files"
+    status, asked = trained(checkout, "--tiny", ends_at=1, DATA="digits")
+    assert asked[0].startswith("status"), "the finished cells come from the files"
+    assert (checkout / "before.txt").stat().st_size == 20 * 2**20, "the unfinished one from its parts"
+
+
+def test_another_folder_gets_the_files_in_a_few_parts(checkout: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    status, _ = trained(checkout, "--tiny", ends_at=1, DATA="digits", OUT=str(out))
+    assert status == 75
+    assert not list((checkout / "results").iterdir())
+    parts = sorted(out.iterdir())
+    assert [part.name for part in parts] == ["slice.tar.aa", "slice.tar.ab"]
+    whole = tmp_path / "whole.tar"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    with tarfile.open(whole) as tar:
+        names = {name.removeprefix("./") for name in tar.getnames()}
+    assert {"hybrid-digits-smoke/trials.csv", "hybrid-digits-smoke/unfinished.tar.aa"} <= names
+    assert not [name for name in names if "cells" in name]
+
+
+def test_a_wrong_word_and_no_time_ask_for_nothing(checkout: Path) -> None:
+    assert trained(checkout, "--fast") == (2, [])
+    assert trained(checkout, "--minutes", "0") == (75, [])
