@@ -44,7 +44,7 @@ from dsresearch.studies import (
 MOST_POINTS = 100_000  # of a grid
 
 Choices = Mapping[str, Sequence[Any]]  # "design.groups" -> its values; more than one make a grid
-# Fields of every arm's design: of the stack's, of published networks', of one's; and what the user says of every recipe.
+# Fields of every arm's design (the stack's, published networks', one's) and what the user says of every recipe.
 Base = Mapping[str, Mapping[str, Any]]
 
 UNASKED_CELLS = 200  # to train without being asked

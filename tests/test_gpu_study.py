@@ -1,4 +1,4 @@
-"""`benchmarks/gpu_study.sh`: what it asks for, in which order, and what it leaves behind, with a stand-in for Python."""
+"""`benchmarks/gpu_study.sh`: what it asks for, in which order, what it leaves behind; with a stand-in for Python."""
 
 import os
 import subprocess
