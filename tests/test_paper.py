@@ -18,7 +18,7 @@ from dsresearch.paper import main
 from dsresearch.paper.checks import CHECKS, STATUSES, expected_noise
 from dsresearch.paper.claims import Claims, claims_tex, decided, read_claims
 from dsresearch.paper.facts import Results, read_results
-from dsresearch.paper.latex import numbers_tex
+from dsresearch.paper.latex import STUDY, numbers_tex
 from dsresearch.report import main as report
 
 ROOT = Path(__file__).parents[1]
