@@ -50,18 +50,21 @@ def _export(store: Store) -> None:
     protocol = store.protocol()
     cells = [(folder, folder.config()) for folder in store.cells()]
     cells.sort(key=lambda cell: _place(cell[1]))  # as the files are
-    write_csv(store.root / "runs.csv", list(_runs(cells, protocol)), RUN_COLUMNS, parents=False)
+    runs = list(_runs(cells, protocol))
     done = [(folder, config, result) for folder, config in cells if (result := folder.result()) is not None]
-    if not done:
-        return
-    write_json(store.cells_file, {folder.id: config for folder, config in cells})
     digest = hashlib.sha256(store.protocol_file.read_bytes()).hexdigest()
     classes = store.proven()
     trials = [row for _, config, result in done for row in _trials(config, result, protocol, digest, classes)]
-    write_csv(store.root / "trials.csv", trials, TRIAL_COLUMNS, parents=False)
+    tables = {}  # everything is read before anything is written over
     for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS)):
         paths = [folder.attempts / str(result["attempt"]) / name for folder, _, result in done]
-        parts = [read_table(path, columns).cast(arrow_schema(columns)) for path in paths]
+        tables[name] = [read_table(path, columns).cast(arrow_schema(columns)) for path in paths]
+    write_csv(store.root / "runs.csv", runs, RUN_COLUMNS, parents=False)
+    if not done:
+        return
+    write_json(store.cells_file, {folder.id: config for folder, config in cells})
+    write_csv(store.root / "trials.csv", trials, TRIAL_COLUMNS, parents=False)
+    for name, parts in tables.items():
         write_table(store.root / name, _of_study(pa.concat_tables(parts), protocol["study_id"]), parents=False)
 
 

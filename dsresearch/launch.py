@@ -84,14 +84,19 @@ class Launcher:
     def run(self) -> int:
         """Train what is missing and export the rows; gives the exit status."""
         self.store.prepare(self.plan)
-        with self._stop_requests():
-            status = self._prove()
-            if status == DONE:
-                status = self._train(self.plan.once)
-            if status == DONE:
-                status = self._train(self._baseline_anew())
-            if status == DONE:
-                status = self._part()
+        try:
+            with self._stop_requests():
+                status = self._prove()
+                if status == DONE:
+                    status = self._train(self.plan.once)
+                if status == DONE:
+                    status = self._train(self._baseline_anew())
+                if status == DONE:
+                    status = self._part()
+        except InputError:
+            with contextlib.suppress(InputError):  # whatever it is, what was trained belongs among the study's files
+                self._export()
+            raise
         self._export()
         if status == STOPPED:
             self._say(f"stopped: what was trained is kept in {self.store.root}, the same command goes on from there")

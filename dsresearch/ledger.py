@@ -24,11 +24,11 @@ from sacred.run import Run
 from dsresearch import data, programs, ranks, runtime
 from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.claim import Claim, HeldError
-from dsresearch.design import InputError, Protocol, Recipe, nearest, one_of
+from dsresearch.design import MATCHES, InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
-from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, SCHEMA_VERSION, write_parquet
+from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, ROLES, SCHEMA_VERSION, write_parquet
 from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
 
@@ -125,7 +125,12 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     if config["trials"] is not None:
         chosen |= {"protocol.trials": (config["trials"],)}
     setup = CONTROL_SETUPS.get(config["control"], config["setup"])
-    request = Request(study=study, profile=config["profile"], setups=(setup,), choices=chosen)
+    one_of("match", config["match"], MATCHES)
+    if config["role"] is not None:
+        one_of("role", config["role"], ROLES)
+    # a cell of a store says its width; a user who says none means the one that matches
+    match = config["match"] if config["design"].get("width") is None else "width"
+    request = Request(study=study, profile=config["profile"], setups=(setup,), match=match, choices=chosen)
     cell = plan(request, pictures).asked[0]
     known = STUDIES[study].named.get(setup)
     role = config["role"] or ("control" if config["control"] else known.role if known else "exploratory")

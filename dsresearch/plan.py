@@ -96,7 +96,11 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
     settings = profile_settings(request.study, request.profile, pictures)
     settings |= {part: settings.get(part, {}) | dict(values) for part, values in begun.items()}
     own = "network" if is_published(study.reference.point) else "design"  # whose keys the user means
-    request = dataclasses.replace(request, choices=_changes(request.choices, settings, own))
+    request = dataclasses.replace(request, choices=_changes(request.choices, settings, own, study))
+    if request.is_grid and request.match != "width":
+        raise InputError(
+            f"match={request.match!r} is not allowed with a grid: its points have the widths that they say"
+        )
     single = {key: values[0] for key, values in request.choices.items() if len(values) == 1}
     draft = Plan(
         study=request.study,
@@ -105,6 +109,7 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
         pictures=pictures,
         recipe=replace("recipe", Recipe(**settings["recipe"]), _part("recipe", single)),
         protocol=replace("protocol", Protocol(**settings["protocol"]), _part("protocol", single)),
+        changed={key: value for key, value in single.items() if not (request.is_grid and key.startswith("design."))},
     )
     if why := lacks(draft.protocol.kernels):
         raise InputError(f"protocol.kernels={draft.protocol.kernels!r} is not allowed here: {why}; `xla` always is")
@@ -132,14 +137,16 @@ def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:
     study = STUDIES[request.study]
     cells = _by_trials(_study_cells(study, draft, base))
     asked: Iterable[Cell] = cells
-    if request.match != "width":
-        baseline = _cell(draft, study.reference, base)
-        rest = [c for c in cells if c.match == "width" and not c.control and c.role != "baseline"]
-        asked = [_matched(cell, baseline, request.match, draft) for cell in rest]
     if request.setups:
-        asked = [cell for cell in asked if cell.arm in request.setups and not cell.control]
+        asked = [cell for cell in cells if cell.arm in request.setups and not cell.control]
         beside = [name for name in request.setups if name not in {cell.arm for cell in asked}]
         asked += _by_trials(_cell(draft, _point(study, name), base) for name in beside)
+    if request.match != "width":
+        baseline = _cell(draft, study.reference, base)
+        own = [cell for cell in asked if cell.match == "width" and not cell.control]
+        rest = [cell for cell in own if cell.role != "baseline"]
+        asked = [cell for cell in own if cell.role == "baseline" and request.setups]  # of its own size as it is
+        asked += [_matched(cell, baseline, request.match, draft) for cell in rest]
     return dataclasses.replace(draft, cells=cells, asked=tuple(asked))
 
 
@@ -252,8 +259,9 @@ def _with_recipe(choices: Choices) -> Choices:
     return fields | {key: values for key, values in choices.items() if key != "recipe"}
 
 
-def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: str) -> Choices:
-    """The choices that change something: what a profile says anyhow leaves it what it is."""
+def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: str, study: Study) -> Choices:
+    """The choices that change something: what a profile says anyhow, of every arm, leaves it what it is."""
+    of_arms = {name for arm in study.arms for name in arm.recipe}  # which have their own, whatever the profile says
     said = {
         "design": settings[own],
         "recipe": dataclasses.asdict(Recipe(**settings["recipe"])),
@@ -262,7 +270,8 @@ def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: s
 
     def same(key: str, values: Sequence[Any]) -> bool:
         part, name = key.split(".")
-        return len(values) == 1 and name in said[part] and values[0] == said[part][name]
+        varied = part == "recipe" and name in of_arms
+        return not varied and len(values) == 1 and name in said[part] and values[0] == said[part][name]
 
     return {key: values for key, values in choices.items() if not same(key, values)}
 

@@ -4,9 +4,12 @@ What comes back is what `export` reads: a restored store exports the same bytes.
 unfinished cells are not among the files, so an unfinished cell starts again.
 """
 
+import contextlib
+import fcntl
+import os
 import shutil
 from collections import defaultdict
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,18 +33,38 @@ _PAIR = ["arm", "control_kind", "match", "trial"]
 def restore(store: Store) -> bool:
     """Make the cells of a folder that holds a study's files alone; whether there was anything to make.
 
-    Raises InputError where one of the files is damaged or they do not belong together.
+    Of several processes one makes them and the others wait. Raises InputError where one of the files is damaged or they
+    do not belong together.
     """
-    if (store.root / "cells").exists() or not store.cells_file.exists():
+
+    def asked() -> bool:
+        return store.cells_file.exists() and not (store.root / "cells").exists()
+
+    if not asked():
         return False
-    draft = Store(store.root / "restoring")  # renamed when it is whole
-    shutil.rmtree(draft.root, ignore_errors=True)
-    try:
-        _fill(store, draft)
-        (draft.root / "cells").rename(store.root / "cells")
-    finally:
-        shutil.rmtree(draft.root, ignore_errors=True)
+    with _alone(store.root):
+        if not asked():
+            return False
+        draft = Store(store.root / "restoring")  # renamed when it is whole
+        shutil.rmtree(draft.root, ignore_errors=True)  # a killed process's
+        try:
+            _fill(store, draft)
+            (draft.root / "cells").rename(store.root / "cells")
+        finally:
+            shutil.rmtree(draft.root, ignore_errors=True)
     return True
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a lock of the kernel on a folder; where the file system has none, nothing is held."""
+    at = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(at, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(at)
 
 
 def _fill(store: Store, draft: Store) -> None:

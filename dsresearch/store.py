@@ -43,6 +43,7 @@ from dsresearch.schema import (
     EQ_CLASSES,
     TEMPORARY,
     WriteError,
+    are_names,
     read_protocol,
     remove_temporary,
     write_atomic,
@@ -126,7 +127,7 @@ class CellFolder:
         if not (has(found, _OF_CELL) and found["control"] in CONTROL_KINDS and found["match"] in MATCHES):
             return None
         config = {"first": 0, **found}
-        return config if isinstance(config["first"], int) else None
+        return config if isinstance(config["first"], int) and are_names(config.get("names", [])) else None
 
     def result(self) -> dict[str, Any] | None:
         """The result of a done cell, else None."""
@@ -304,7 +305,8 @@ class Store:
         for folder in self.cells():
             config = folder.whole_config()
             if config is not None:  # else `describe` writes it again
-                here[config["arm"], config["control"], config["match"], config["first"]] = folder.id
+                for arm, match in ((config["arm"], config["match"]), *config.get("names", [])):
+                    here[arm, config["control"], match, config["first"]] = folder.id
         for cell in plan.asked:
             other = here.get((cell.arm, cell.control, cell.match, cell.first), cell.id)
             if other != cell.id:
@@ -328,11 +330,17 @@ class Store:
             self.describe(cell, plan)
 
     def describe(self, cell: Cell, plan: Plan) -> None:
-        """Write what a cell is, once."""
+        """Write what a cell is, once, and by which further names it was asked for.
+
+        A matched arm may be the arm at its own width. Names that were decided beforehand stand in protocol.toml.
+        """
         folder = self.cell(cell)
         _make(folder.path)
-        if folder.whole_config() is None:
+        config, name = folder.whole_config(), [cell.arm, cell.match]
+        if config is None:
             write_json(folder.path / "cell.json", configuration(cell, plan))
+        elif cell not in plan.decided and name not in [[config["arm"], config["match"]], *config.get("names", [])]:
+            write_json(folder.path / "cell.json", {**config, "names": [*config.get("names", []), name]})
 
 
 def _make(folder: Path) -> None:
@@ -350,10 +358,12 @@ def _settled(document: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     defaults = {"recipe": asdict(Recipe()), "protocol": asdict(Protocol())}
     for key, value in document.items():
+        if key in ("cells", "changed"):  # further arms may be added; what was changed stands in its place below
+            continue
         if isinstance(value, Mapping):
             value = defaults.get(key, {}) | dict(value)
             flat |= {f"{key}.{name}": entry for name, entry in value.items()}
-        elif key != "cells":
+        else:
             flat[key] = value
     return flat
 

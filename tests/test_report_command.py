@@ -8,7 +8,7 @@ import pytest
 
 from dsresearch import data
 from dsresearch.plan import Request, plan
-from dsresearch.report.cell import Cell, run_command
+from dsresearch.report.cell import Cell, changed_keys, run_command, trained_as
 from dsresearch.settings import parse_settings
 from dsresearch.studies import Plan
 
@@ -37,6 +37,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
         "choices": {"design.width": [8], "recipe.epochs": [3], "protocol.trials": [4], "protocol.margin": [0.5]}
     },
     "grid": {"choices": {"design.groups": [1, 2], "design.residual": [True, False], "protocol.trials": [3]}},
+    "published": {"study": "xception", "choices": {"recipe.rate": [0.1], "design.width": [0.125]}},
+    "drop": {"study": "fractalnet", "choices": {"design.columns": [2], "recipe.epochs": [3]}},
+    "factor": {"choices": {"design.activation": ["relu"]}},
+    "setup": {"setups": ("hybrid",), "choices": {"design.groups": [4], "recipe.dtype": ["bfloat16"]}},
     "recipes": {"setups": ("hybrid", "resnext"), "choices": {"recipe.rate": [0.1, 0.05], "recipe.epochs": [2]}},
 }
 
@@ -51,6 +55,36 @@ def test_the_command_of_every_cell_plans_that_cell_again(name: str) -> None:
         assert out == "DIR"
         assert entry["id"] in {one["id"] for one in again.document()["cells"]}
         assert (again.profile, again.study_id) == (asked.profile, asked.study_id)
+
+
+@pytest.mark.parametrize("name", ["custom", "grid", "recipes"])
+def test_a_file_that_does_not_say_what_was_changed_is_held_against_its_profile(name: str) -> None:
+    asked = plan(Request(**REQUESTS[name]), data.load("digits"))
+    about = asked.document()
+    said = about.pop("changed")
+    assert changed_keys(about) == said
+
+
+def test_a_study_of_published_networks_from_before_asks_for_no_field_of_the_stack() -> None:
+    about = plan(Request("darknet", choices={"recipe.epochs": [3]}), data.load("digits")).document()
+    del about["changed"]
+    assert changed_keys(about) == {"recipe.epochs": 3}
+
+
+@pytest.mark.parametrize(
+    ("changed", "profile"),
+    [
+        ({}, "paper"),
+        ({"protocol.trial_batch": 5, "protocol.trials_per_cell": 5, "recipe.dtype": "bfloat16"}, "paper"),
+        ({"protocol.trial_batch": 5, "recipe.epochs": 19}, "custom (from paper)"),
+        ({"design.width": 8}, "custom (from paper)"),
+    ],
+)
+def test_what_changes_only_how_it_is_computed_leaves_a_study_of_its_profile(
+    changed: dict[str, Any], profile: str
+) -> None:
+    about = {"profile": "custom (from paper)" if changed else "paper", "changed": changed}
+    assert trained_as(about) == profile
 
 
 def test_a_matched_arm_names_its_match_and_a_name_is_quoted() -> None:

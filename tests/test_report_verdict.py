@@ -245,7 +245,7 @@ def test_qualifiers_of_a_small_study(tmp_path):
     study = write_study(tmp_path, good_study(), profile="quick", change=distinct)
     found = record(study)["readings"]["hybrid"]["qualifiers"]
     assert list(found) == ["underpowered", "capacity-confounded", "outcome-only", "profile"]
-    assert found["profile"] == "quick: not the paper's schedule of 190 epochs"
+    assert found["profile"] == "quick: not a profile of the paper's 190 epochs"
 
 
 def test_verdict_json_names_its_rule_its_inputs_and_its_numbers(tmp_path):

@@ -27,7 +27,7 @@ class StudyFacts:
     @property
     def decides(self) -> bool:
         """Whether it is the papers' own setting: CIFAR-10 itself under a profile of 190 epochs."""
-        return self.verdict["dataset"] == "CIFAR-10" and self.verdict["profile"] in DESIGNS
+        return self.verdict["dataset"] == "CIFAR-10" and self.verdict["trained_as"] in DESIGNS
 
     def comparison(self, key: str) -> Mapping[str, Any] | None:
         """The statistics of an arm or a control against the baseline."""
@@ -49,7 +49,7 @@ class Results:
         """The study of Figure 4 that decides most: the papers' own setting first, then the largest profile."""
         rank = {name: place for place, name in enumerate(("confirm", "paper", "full", "quick"))}
         found = [
-            (not study.decides, rank.get(study.verdict["profile"], len(rank)), name)
+            (not study.decides, rank.get(study.verdict["trained_as"], len(rank)), name)
             for name, study in self.studies.items()
             if "hybrid" in study.verdict["readings"]
         ]

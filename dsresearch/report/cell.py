@@ -9,6 +9,12 @@ from typing import Any
 from dsresearch.design import Design, Protocol, Recipe
 from dsresearch.studies import PROFILES, STUDIES, settings_of
 
+# Keys that say how a study is computed, and not what: they change bits, as another device does.
+HOW_COMPUTED = {
+    *("protocol.trial_batch", "protocol.trials_per_cell", "protocol.threads", "protocol.devices", "protocol.kernels"),
+    "recipe.dtype",
+}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -38,8 +44,7 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     A custom profile is spelled out key by key, an arm of a grid with its setup and all values of its grid: what is done
     is skipped.
     """
-    profile = str(about["profile"])
-    base = profile.removeprefix("custom (from ").removesuffix(")")
+    profile, base = str(about["profile"]), base_profile(about)
     words = ["dsresearch", "run", str(about["study"]), "--data", str(about["data"]["name"]), "--profile", base]
     if cell.match != "width":
         words += ["--match", cell.match]
@@ -47,7 +52,9 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     if varied:
         words += ["--setup", cell.arm.split(":")[0]]
     if base != profile:
-        words += [*_changed(about, base, {name.split(".")[1] for name in varied}), *_spelled(varied)]
+        changed = changed_keys(about).items()
+        words += [f"{key}={_plain(value)}" for key, value in changed if key not in varied]
+    words += [f"{key}={','.join(values)}" for key, values in varied.items()]
     return one_line(" ".join([*map(shlex.quote, words), "--out", "DIR"]))
 
 
@@ -64,29 +71,43 @@ def _varied(about: Mapping[str, Any], cell: Cell) -> dict[str, list[str]]:
     return {key: list(values) for key, values in grid.items()}
 
 
-def _spelled(varied: Mapping[str, list[str]]) -> list[str]:
-    return [f"{key}={','.join(values)}" for key, values in varied.items()]
-
-
 def _names(cls: type) -> set[str]:
     return {field.name for field in dataclasses.fields(cls)}
 
 
-def _changed(about: Mapping[str, Any], base: str, varied: set[str]) -> list[str]:
-    """Keys of a custom profile that are not the named profile's; naming one that is changes nothing."""
-    study = about["study"]
+def changed_keys(about: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a custom profile that the user changed for the whole study, with their values.
+
+    protocol.toml says them; in older files they are what is not the named profile's.
+    """
+    if "changed" in about:
+        return dict(about["changed"])
+    study, base = about["study"], base_profile(about)
     profile = settings_of(study, base) if study in STUDIES and base in PROFILES else {}
     designs = [entry["design"] for entry in about["cells"] if isinstance(entry.get("design"), dict)]
-    shared = {name: designs[0].get(name) for name in ("width", "depth", "kernel") if designs}
+    of_stack = [design for design in designs[:1] if "formulation" in design]
+    shared = {name: of_stack[0].get(name) for name in ("width", "depth", "kernel") if of_stack}
     said = {"design": shared, "recipe": about.get("recipe", {}), "protocol": about.get("protocol", {})}
     rooms: Mapping[str, Any] = {"design": Design, "recipe": Recipe, "protocol": Protocol}
-    out = []
+    out = {}
     for room, values in said.items():
         usual = {**{f.name: f.default for f in dataclasses.fields(rooms[room])}, **profile.get(room, {})}
-        for name, value in values.items():
-            if name in usual and name not in varied and value != usual[name]:
-                out.append(f"{room}.{name}={str(value).lower() if isinstance(value, bool) else value}")
+        out |= {f"{room}.{name}": value for name, value in values.items() if value != usual.get(name, value)}
     return out
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def base_profile(about: Mapping[str, Any]) -> str:
+    """The named profile behind a custom one."""
+    return str(about["profile"]).removeprefix("custom (from ").removesuffix(")")
+
+
+def trained_as(about: Mapping[str, Any]) -> str:
+    """The profile whose training a study is: the named one where only its way of computing was changed."""
+    return base_profile(about) if changed_keys(about).keys() <= HOW_COMPUTED else str(about["profile"])
 
 
 def spans(numbers: list[int]) -> str:

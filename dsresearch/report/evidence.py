@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dsresearch.report.cell import Cell, one_line, spans
+from dsresearch.report.cell import Cell, one_line, spans, trained_as
 from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
 from dsresearch.report.pairs import pairs
 from dsresearch.report.planning import PAPER_DESIGNS, chance_of_support
@@ -253,7 +253,7 @@ class Analysis:
             n_test=study.n_test,
             margin=study.protocol.margin,
             alpha=study.protocol.alpha,
-            profile=str(study.about["profile"]),
+            profile=trained_as(study.about),
             matched=matched,
             discordance=self.discordance,
         )
@@ -298,6 +298,7 @@ class Analysis:
             "rule_version": RULE_VERSION,
             "study_id": study.study_id,
             "profile": study.about["profile"],
+            "trained_as": trained_as(study.about),
             "dataset": study.dataset,
             "trials": study.protocol.trials,
             "n_test": study.n_test,

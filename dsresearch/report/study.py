@@ -4,7 +4,7 @@ Nothing here depends on when or where the report is made: every line of a captio
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from dsresearch.schema import (
     CONTROL_KINDS,
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
+    are_names,
     decided_in,
     natural,
     read_parquet,
@@ -48,7 +49,8 @@ class Study:
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
         runs: the rows of runs.csv (times, memory, machine), or None.
-        namesakes: a planned arm, control kind and match -> those under which the rows of its cell stand.
+        namesakes: an arm, control kind and match that was planned or asked for -> those under which the rows of its
+            cell stand.
     """
 
     folder: Path
@@ -222,7 +224,7 @@ class Study:
 
     def inputs(self) -> dict[str, str | None]:
         """sha256 of the files that the verdict reads; None where a file is absent."""
-        names = ("protocol.toml", "trials.csv", "predictions.parquet", "exactness.json")
+        names = ("protocol.toml", "cells.json", "trials.csv", "predictions.parquet", "exactness.json")
         paths = {name: self.folder / name for name in names}
         return {
             name: hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else None
@@ -274,16 +276,35 @@ def read_study(folder: Path) -> Study:
     runs = read_runs(path) if path.exists() else None
     commits = () if runs is None else _commits(runs)
     exactness = _read_exactness(folder / "exactness.json")
-    return Study(folder, about, protocol, planned, trials, exactness, commits, runs, _namesakes(about, trials))
+    names = [*_planned_names(about), *_asked_names(folder / "cells.json")]
+    return Study(folder, about, protocol, planned, trials, exactness, commits, runs, _namesakes(names, trials))
 
 
-def _namesakes(about: Mapping[str, Any], trials: pd.DataFrame) -> dict[Name, Name]:
-    """Planned names without rows whose cell has rows under another name."""
+def _namesakes(names: Iterable[tuple[Name, str]], trials: pd.DataFrame) -> dict[Name, Name]:
+    """Names of cells without rows of their own whose cell has rows under another name."""
     rows = trials[["cell_id", "arm", "control_kind", "match"]].drop_duplicates()
     stands = {cell: (arm, kind, match) for cell, arm, kind, match in rows.itertuples(index=False, name=None)}
-    planned = {(of["arm"], of["control_kind"], of["match"]): str(of.get("id")) for of in about["cells"]}
     known = set(stands.values())
-    return {name: stands[cell] for name, cell in planned.items() if name not in known and cell in stands}
+    return {name: stands[cell] for name, cell in names if name not in known and cell in stands}
+
+
+def _planned_names(about: Mapping[str, Any]) -> Iterator[tuple[Name, str]]:
+    """The names and cells that the protocol decided."""
+    for of in about["cells"]:
+        yield (of["arm"], of["control_kind"], of["match"]), str(of.get("id"))
+
+
+def _asked_names(path: Path) -> Iterator[tuple[Name, str]]:
+    """The further names by which cells were asked for later: an arm that is its own at equal size, say."""
+    cells = _read_object(path) if path.exists() else {}
+    for cell, of in cells.items():
+        names = of.get("names", []) if isinstance(of, dict) else None
+        if names is None or not are_names(names):
+            raise InputError(
+                f"{path}: cell {one_line(cell)} is not allowed: an object, its names pairs of arm and match"
+            )
+        for arm, match in names:
+            yield (arm, str(of.get("control", "")), match), cell
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:
@@ -314,14 +335,21 @@ def _check_trials(path: Path, trials: pd.DataFrame, about: Mapping[str, Any], pr
 def _read_exactness(path: Path) -> Mapping[str, Any] | None:
     if not path.exists():
         return None
+    found = _read_object(path)
+    pairs = found.get("pairs")
+    if not isinstance(pairs, list) or any(not isinstance(pair, dict) for pair in pairs):
+        raise InputError(f"{path}: pairs={pairs!r} is not allowed: a list of objects with a, b and class")
+    return found
+
+
+def _read_object(path: Path) -> dict[str, Any]:
     try:
         found = read_json(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: {one_line(error)}, allowed: JSON") from None
-    pairs = found.get("pairs") if isinstance(found, dict) else None
-    if not isinstance(pairs, list) or any(not isinstance(pair, dict) for pair in pairs):
-        raise InputError(f"{path}: pairs={pairs!r} is not allowed: a list of objects with a, b and class")
-    return found  # type: ignore[no-any-return]
+    if not isinstance(found, dict):
+        raise InputError(f"{path} is not allowed: a JSON object")
+    return found
 
 
 def _commits(runs: pd.DataFrame) -> tuple[str, ...]:

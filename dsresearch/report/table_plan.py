@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from dsresearch.report.cell import Cell
+from dsresearch.report.cell import Cell, trained_as
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.factors import compared, difference
 from dsresearch.report.planning import chances_table
 from dsresearch.report.table4 import PAPER
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, Interval, holm
+from dsresearch.statistics.verdict import PAPER_PROFILES
 
 POWER = (
     Field("n_test", "test pictures", "count"),
@@ -199,9 +200,9 @@ def claims(analysis: Analysis) -> Table:
 def _decides(analysis: Analysis) -> str:
     """Why the study does not decide a claim of the paper; empty where it does."""
     study = analysis.study
-    if study.dataset != "cifar10":
+    if study.about["data"]["name"] != "cifar10":
         return "other pictures than the paper's"
-    return "" if str(study.about["profile"]) in ("paper", "confirm") else "not the paper's schedule"
+    return "" if trained_as(study.about) in PAPER_PROFILES else "not the paper's schedule"
 
 
 def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell, float]) -> dict[str, Any]:

@@ -47,7 +47,7 @@ QUALIFIERS: Mapping[str, str] = {
         "Only the error rate speaks. Two networks may err equally often on different pictures; that the hybrid errs on "
         "the baseline's pictures, and the rivals do not, was not shown."
     ),
-    "profile": "Not the paper's schedule of 190 epochs: the words hold for this training, not for the paper's.",
+    "profile": "Not a profile of the paper's 190 epochs: the words hold for this training, not for the paper's.",
 }
 
 # For figures and the badge of the page; each reads on white and on dark ground.

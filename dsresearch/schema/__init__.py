@@ -20,7 +20,7 @@ from dsresearch.schema.columns import (
     Column,
     arrow_schema,
 )
-from dsresearch.schema.protocol import decided_in, read_protocol
+from dsresearch.schema.protocol import are_names, decided_in, read_protocol
 from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
 from dsresearch.schema.write import (
     TEMPORARY,
@@ -52,6 +52,7 @@ __all__ = [
     "TRIAL_COLUMNS",
     "Column",
     "WriteError",
+    "are_names",
     "arrow_schema",
     "decided_in",
     "natural",

@@ -43,3 +43,10 @@ def decided_in(about: dict[str, Any]) -> Protocol:
     """The protocol of a protocol.toml. Raises InputError for what is none."""
     decided = {name: value for name, value in about["protocol"].items() if name != "exec_mode"}  # that is derived
     return replace("protocol", Protocol(), decided)  # type: ignore[no-any-return]
+
+
+def are_names(found: Any) -> bool:
+    """Whether something is a list of further names of a cell, each an arm and a match."""
+    return isinstance(found, list) and all(
+        isinstance(name, list) and len(name) == 2 and isinstance(name[0], str) and name[1] in MATCHES for name in found
+    )

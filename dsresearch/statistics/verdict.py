@@ -108,7 +108,7 @@ class Evidence:
         n_test: test pictures.
         margin: equivalence margin, percentage points, fixed beforehand.
         alpha: significance level.
-        profile: the profile's name.
+        profile: the profile whose training it is; a custom one where more was changed than how it is computed.
         matched: verdicts of the parameter-matched (`params`) and multiply-add-matched (`macs`) arms, where run.
         discordance: share of pictures that exactly one of arm and baseline gets wrong, by arm and for `seed`, a value
             a trial; None where the predictions were not kept.
@@ -259,7 +259,7 @@ def _qualifiers(evidence: Evidence, found: str) -> dict[str, str]:
     elif not mechanism_alike(evidence.discordance, evidence.candidate, evidence.rivals, evidence.alpha):
         out["outcome-only"] = "the pictures that are got wrong do not set the hybrid apart from the rivals"
     if evidence.profile not in PAPER_PROFILES:
-        out["profile"] = f"{evidence.profile}: not the paper's schedule of 190 epochs"
+        out["profile"] = f"{evidence.profile}: not a profile of the paper's 190 epochs"
     return out
 
 

@@ -4,7 +4,8 @@ A cell is one arm of a study with its trials: one compiled program, one Sacred r
 """
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -122,6 +123,7 @@ class Plan:
 
     Attributes:
         profile: its name, or `custom (from NAME)` where the user changed a key.
+        changed: the keys that were changed for the whole study, with their values.
         cells: those of the study, or of the user's grid: what the protocol decides beforehand.
         asked: those to run now: all of them, some, or further arms, which are exploratory.
     """
@@ -132,6 +134,7 @@ class Plan:
     pictures: Pictures
     recipe: Recipe
     protocol: Protocol
+    changed: Mapping[str, Any] = field(default_factory=dict)
     cells: tuple[Cell, ...] = ()
     asked: tuple[Cell, ...] = ()
 
@@ -142,6 +145,11 @@ class Plan:
         for cell in self.asked:
             found.setdefault(cell.id, cell)
         return tuple(found.values())
+
+    @cached_property
+    def decided(self) -> frozenset[Cell]:
+        """`cells`, to look one up."""
+        return frozenset(self.cells)
 
     @property
     def baseline(self) -> str:
@@ -178,6 +186,7 @@ class Plan:
             "study": self.study,
             "study_id": self.study_id,
             "profile": self.profile,
+            **({"changed": dict(self.changed)} if self.changed else {}),
             "baseline": self.baseline,
             "data": {
                 "name": self.pictures.name,
