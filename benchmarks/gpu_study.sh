@@ -9,28 +9,28 @@
 # Order: Figure 4's six setups in blocks of whole pairs; readings and controls; the arms of equal parameters and of equal
 # multiply-adds; twenty trials on the standard split; the continuum's spine.
 #
-# DATA names the pictures (default cifar10), found in DSRESEARCH_HOME; PICTURES, a folder or tar, is imported under that
-# name first (`dsresearch data import`). BLOCK is the number of trials in one program and in one cell, DTYPE that of the
+# DATA names the pictures (default cifar10), found in DSRESEARCH_HOME; PICTURES, a folder or tar, is imported first, as
+# DATA (default cifar10-jpeg) names it. BLOCK is the number of trials in one program and in one cell, DTYPE that of the
 # activations: both change bits, so both stay what they were for as long as a study goes on. PYTHON names the
 # interpreter; what it lacks of this project's requirements is taken from wheels in build/wheels (made on a connected
 # machine: `pip download --dest build/wheels sacred 'setuptools<80.9' tomli_w`).
 # `--tiny` takes the same way with a network for a processor of two cores.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-minutes=9 profile=paper confirm=confirm
+minutes=9 profile=paper confirm=confirm groups=(1 2 4 8 16 32 64 128)
 settings=(protocol.trial_batch="${BLOCK:-5}" protocol.trials_per_cell="${BLOCK:-5}" recipe.dtype="${DTYPE:-bfloat16}")
 while [ $# -gt 0 ]; do
     case $1 in
         --minutes) minutes=$2; shift 2 ;;
         --tiny)
-            profile=smoke confirm=
+            profile=smoke confirm= groups=(1 2 4 8 16)
             settings=(protocol.trial_batch=2 protocol.trials_per_cell=2 protocol.trials=4 recipe.dtype=bfloat16)
             shift ;;
         *) echo "usage: benchmarks/gpu_study.sh [--minutes M] [--tiny]" >&2; exit 2 ;;
     esac
 done
 python=${PYTHON:-python3}
-data=${DATA:-cifar10}
+data=${DATA:-cifar10${PICTURES:+-jpeg}}
 to=results
 if [ -n "${OUT:-}" ]; then to=build/slice; fi
 ends=$(($(date +%s) + minutes * 60))
@@ -51,9 +51,11 @@ fi
 if [ -n "${PICTURES:-}" ]; then "$python" -m dsresearch data import "$PICTURES" --name "$data"; fi
 
 # Train what is missing of a study's arms until the minutes are over: `slice FOLDER STUDY PROFILE words...`.
+sliced=()
 slice() {
     local folder=$to/$1 study=$2 profile=$3 left status=0
     shift 3
+    sliced+=("$folder")
     if [ ! -d "$folder" ] && [ -d "results/${folder##*/}" ]; then cp -r "results/${folder##*/}" "$folder"; fi
     if compgen -G "$folder/unfinished.tar.*" > /dev/null; then
         "$python" -m dsresearch status "$folder" > /dev/null # makes the finished cells from the files
@@ -63,21 +65,26 @@ slice() {
     left=$((ends - $(date +%s)))
     [ "$left" -gt 20 ] || return 75
     timeout --signal=TERM "$left" "$python" -m dsresearch run "$study" --profile "$profile" --data "$data" \
-        --out "$folder" --workers 1 "${settings[@]}" "$@" || status=$?
+        --out "$folder" --workers 1 --yes "${settings[@]}" "$@" || status=$?
     [ "$status" != 124 ] || status=75
     return "$status"
 }
 
-# What is left behind: the study's files, and unfinished cells in parts.
+# What is left behind: the study's files, and in parts the cells that are not among them: unfinished, or finished by a run
+# that was killed before it wrote the files.
 pack() {
-    local folder cell unfinished
-    for folder in "$to"/*/; do
+    local folder cell id left unfinished
+    for folder in "${sliced[@]}"; do
         [ -d "$folder/cells" ] || continue
         unfinished=()
         for cell in "$folder"/cells/*/; do
-            if [ ! -f "$cell/result.json" ] && { [ -d "$cell/checkpoint" ] || [ -d "$cell/trials" ]; }; then
-                unfinished+=("cells/$(basename "$cell")")
-            fi
+            id=$(basename "$cell")
+            for left in checkpoint trials result.json; do
+                if [ -e "$cell$left" ] && ! grep -qs "$id" "$folder/trials.csv"; then
+                    unfinished+=("cells/$id")
+                    break
+                fi
+            done
         done
         if [ ${#unfinished[@]} -gt 0 ]; then
             tar -c -C "$folder" "${unfinished[@]}" | split -b 15M - "$folder/unfinished.tar."
@@ -101,4 +108,6 @@ slice "$main" hybrid "$profile"
 slice "$main" hybrid "$profile" --match params
 slice "$main" hybrid "$profile" --match macs
 if [ -n "$confirm" ]; then slice "hybrid-$data-$confirm" hybrid "$confirm"; fi
-slice "continuum-$data-$profile" continuum "$profile"
+spine=(--setup separable)
+for count in "${groups[@]}"; do spine+=(--setup "g$count"); done
+slice "continuum-$data-$profile" continuum "$profile" "${spine[@]}"

@@ -1,5 +1,6 @@
 """`benchmarks/gpu_study.sh`: what it asks for, in which order, what it leaves behind; with a stand-in for Python."""
 
+import io
 import os
 import subprocess
 import tarfile
@@ -17,8 +18,10 @@ echo "$*" >> asked.txt
 [ "$1" = run ] || exit 0
 folder=$(sed 's/.*--out \\([^ ]*\\).*/\\1/' <<< "$*")
 mkdir -p "$folder"/cells/{done,begun}/checkpoint "$folder/logs"
-echo kept >> "$folder/trials.csv"
+echo done >> "$folder/trials.csv"
 echo {} > "$folder/cells/done/result.json"
+mkdir -p "$folder/cells/unwritten"
+echo {} > "$folder/cells/unwritten/result.json"
 cat "$folder/cells/begun/checkpoint/weights" > before.txt 2> /dev/null
 head -c 20971520 /dev/zero > "$folder/cells/begun/checkpoint/weights"
 [ "$(grep -c '^run' asked.txt)" -lt "$ENDS_AT" ] || exit 75
@@ -54,16 +57,21 @@ def test_the_papers_setups_come_first_then_the_rest_then_the_matched_arms(checko
     assert [(words[1], words[words.index("--profile") + 1]) for words in studies] == [
         *[("hybrid", "paper")] * 4, ("hybrid", "confirm"), ("continuum", "paper")
     ]  # fmt: skip
-    assert [words.count("--setup") for words in studies] == [6, 0, 0, 0, 0, 0]
+    assert [words.count("--setup") for words in studies] == [6, 0, 0, 0, 0, 9]
     assert [words[words.index("--match") + 1] for words in studies if "--match" in words] == ["params", "macs"]
     assert len({words[words.index("--out") + 1] for words in studies}) == 3
     assert all("recipe.dtype=bfloat16" in words and "protocol.trial_batch=5" in words for words in studies)
 
 
 def test_a_slice_ends_with_the_study_that_was_stopped_and_the_next_goes_on_from_its_files(checkout: Path) -> None:
+    (checkout / "results" / "another" / "cells").mkdir(parents=True)
     status, asked = trained(checkout, "--tiny", ends_at=2, DATA="digits")
     assert (status, len(asked)) == (75, 2)
-    study = checkout / "results" / "hybrid-digits-smoke"
+    study, other = checkout / "results" / "hybrid-digits-smoke", checkout / "results" / "another" / "cells"
+    assert other.is_dir(), "what was not sliced is not packed"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in sorted(study.glob("unf*"))))) as tar:
+        kept = {name for name in tar.getnames() if name.endswith(("weights", "result.json"))}
+    assert kept == {"cells/begun/checkpoint/weights", "cells/unwritten/result.json"}, "done is in trials.csv"
     left = sorted(path.name for path in study.iterdir())
     assert left == ["trials.csv", "unfinished.tar.aa", "unfinished.tar.ab"], "parts of 15 MiB and the study's files"
     status, asked = trained(checkout, "--tiny", ends_at=1, DATA="digits")
@@ -88,4 +96,7 @@ def test_another_folder_gets_the_files_in_a_few_parts(checkout: Path, tmp_path: 
 
 def test_a_wrong_word_and_no_time_ask_for_nothing(checkout: Path) -> None:
     assert trained(checkout, "--fast") == (2, [])
+    _, asked = trained(checkout, "--tiny", ends_at=1, PICTURES="pictures.tar")
+    assert asked[0] == "data import pictures.tar --name cifar10-jpeg"
+    assert "--data cifar10-jpeg " in asked[1]
     assert trained(checkout, "--minutes", "0") == (75, [])
