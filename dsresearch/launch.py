@@ -30,7 +30,9 @@ EXPORT_SHARE = 0.05  # of the time, at most, in which the rows so far are export
 
 
 def default_workers(threads: int) -> int:
-    """As many cells at once as the machine's processors allow at so many threads a cell."""
+    """As many cells at once as the machine's processors allow at so many threads a cell; one on an accelerator."""
+    if runtime.accelerated():
+        return 1
     return max(1, (os.cpu_count() or 1) // threads)
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,17 @@ ENVIRONMENT = (
 # (off the CPU) it has nothing to do.
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_passes=cse_barrier_expander"
 
+# Where JAX can use an NVIDIA GPU: the compiler chooses no algorithm by its time, and none that adds in the order in
+# which threads come. `rerun` is compiled anew and must give the same bits. What the user says of it in XLA_FLAGS stands.
+GPU_FLAG = "--xla_gpu_deterministic_ops"
+
+# Plugins of JAX, and what a machine has whose accelerator they drive.
+ACCELERATORS = {
+    "jax_cuda12_plugin": "nvidia[0-9]*",
+    "jax_cuda13_plugin": "nvidia[0-9]*",
+    "libtpu": "accel[0-9]*",
+}
+
 KERNELS = "DSRESEARCH_KERNELS"  # in the environment of a process that trains: `Protocol.kernels`
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.
@@ -48,6 +60,8 @@ def environment(threads: int, base: Mapping[str, str] = os.environ, devices: int
     flags = base.get("XLA_FLAGS", "")
     if XLA_FLAGS not in flags:
         flags = f"{flags} {XLA_FLAGS}".strip()
+    if GPU_FLAG not in flags and any(find_spec(name) for name in ACCELERATORS if "cuda" in name):
+        flags = f"{flags} {GPU_FLAG}=true"
     if devices > 1:
         flags = f"{flags} --xla_force_host_platform_device_count={devices}"
     chosen = {"XLA_FLAGS": flags, "NPROC": str(threads), "OMP_NUM_THREADS": str(threads)}
@@ -58,6 +72,11 @@ def prepare(threads: int, devices: int = 1, kernels: str = "xla") -> None:
     """Make this process one that trains: its environment and its heap. Call before jax is imported."""
     os.environ.update({**environment(threads, devices=devices), KERNELS: kernels})
     keep_heap()
+
+
+def accelerated(devices: Path = Path("/dev")) -> bool:
+    """Whether trainings here run on an accelerator: one cell at a time, with many trials in its program."""
+    return any(find_spec(name) and next(devices.glob(what), None) for name, what in ACCELERATORS.items())
 
 
 def lacks(kernels: str) -> str:
