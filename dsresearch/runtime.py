@@ -36,7 +36,7 @@ ENVIRONMENT = (
 XLA_FLAGS = "--xla_cpu_experimental_ynn_fusion_type=reduce --xla_disable_hlo_passes=cse_barrier_expander"
 
 # Where JAX can use an NVIDIA GPU: the compiler chooses no algorithm by its time, and none that adds in the order in
-# which threads come. `rerun` is compiled anew and must give the same bits. What the user says of it in XLA_FLAGS stands.
+# which threads come, for `rerun` is compiled anew and must give the same bits. A user's own XLA_FLAGS decide otherwise.
 GPU_FLAG = "--xla_gpu_deterministic_ops"
 
 # Plugins of JAX, and what a machine has whose accelerator they drive.

@@ -65,9 +65,30 @@ def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_a
         assert len(equal) < len(arms)  # else nothing is left out
         lowest = min(equal, key=lambda g: error[g].mean())
         difference = (error[1] - error[max(error)]).mean()
-        assert f"a regular convolution ({off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
+        assert f"a regular convolution (G = 1, {off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
         assert f"(G = {', '.join(map(str, equal))})" in told
         assert f"that of G = {lowest}" in told or (lowest == max(arms) and "that of the separable end" in told)
+
+
+@pytest.mark.parametrize(
+    ("arms", "said"),
+    [
+        (("g2", "g4", "g8", "g16"), "with G = 2 ("),  # the regular end is still to be trained
+        (("g1", "g2", "g4", "g8"), "with a regular convolution (G = 1, "),
+        (("g1_relu", "g2_relu", "g4_relu", "g8_relu", "separable_relu"), ""),  # not what the baseline is the end of
+    ],
+)
+def test_an_unfinished_interior_says_what_is_there(tmp_path: Path, arms: tuple[str, ...], said: str) -> None:
+    """Rows of some arms alone, as while a study runs."""
+    decided = plan(Request("continuum", "smoke", ("separable", *arms)), data.load("digits"))
+    store = Store(tmp_path)
+    store.prepare(decided)
+    for cell in decided.once:
+        if cell.match == "width":
+            finish(store, cell, decided)
+    export(store)
+    told = interior(Analysis(read_study(tmp_path)))
+    assert (said in told[0]) if said else told == ()
 
 
 def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analysis) -> None:

@@ -3,7 +3,7 @@
 from scipy import stats
 
 from dsresearch.report.cell import Cell, one_line
-from dsresearch.report.evidence import Analysis
+from dsresearch.report.evidence import Analysis, is_baseline
 from dsresearch.report.factors import Series, compared, contrasts, difference, errors, series
 from dsresearch.statistics import Comparison, holm
 
@@ -12,11 +12,11 @@ NEAR = 10  # per cent by which a width may miss a size and still be compared as 
 
 
 def interior(analysis: Analysis) -> tuple[str, ...]:
-    """The ends, the interior, equal sizes, and the activation's interaction with G; empty without a series."""
+    """The ends, the interior, equal sizes, and the activation's interaction with G; empty without the plain series."""
     found = series(analysis)
-    if not found:
+    plain = next((one for one in found if one.at.match == "width" and is_baseline(one.end)), None)
+    if plain is None:
         return ()
-    plain = found[0]
     return (
         _ends(analysis, plain),
         _inside(analysis, plain),
@@ -25,15 +25,21 @@ def interior(analysis: Analysis) -> tuple[str, ...]:
     )
 
 
+def _beginning(groups: int, more: str) -> str:
+    """What the low end of a series is called, with more in brackets: it is a regular convolution at G = 1 alone."""
+    return f"a regular convolution (G = 1, {more})" if groups == 1 else f"G = {groups} ({more})"
+
+
 def _ends(analysis: Analysis, plain: Series) -> str:
     study = analysis.study
     first = plain.arms[min(plain.arms)]
     times = study.rows(first)["macs_fwd"].iloc[0] / study.rows(plain.end)["macs_fwd"].iloc[0]
+    beginning = _beginning(min(plain.arms), f"{times:.1f} times the multiply-adds")
     return (
         f"On {one_line(study.dataset)} at profile {one_line(study.about['profile'])} ({study.protocol.trials} trials, "
         f"{study.n_test:,} test pictures, width {plain.at.width}) the mean test error is "
-        f"{errors(study, first).mean():.2f} % with a regular convolution (G = {min(plain.arms)}, {times:.1f} times the "
-        f"multiply-adds) and {errors(study, plain.end).mean():.2f} % with a separable one: a difference of "
+        f"{errors(study, first).mean():.2f} % with {beginning} and "
+        f"{errors(study, plain.end).mean():.2f} % with a separable one: a difference of "
         f"{_said(_against(analysis, first, plain.end))}."
     )
 
@@ -88,10 +94,10 @@ def _at_equal_size(analysis: Analysis, matched: Series) -> str:
     else:
         lowest = f"G = {best}, {_said(_against(analysis, matched.arms[best], matched.end))} from separable"
     ends = _said(_against(analysis, matched.arms[first], matched.end))
+    beginning = _beginning(first, f"{off[first]:+.0f} % of the size")
     return (
-        f"a regular convolution ({off[first]:+.0f} % of the size) is {ends} from separable, and of the "
-        f"group counts whose widths come within {NEAR} % (G = {', '.join(map(str, near))}) "
-        f"the lowest mean error is that of {lowest}"
+        f"{beginning} is {ends} from separable, and of the group counts whose widths come within {NEAR} % "
+        f"(G = {', '.join(map(str, near))}) the lowest mean error is that of {lowest}"
     )
 
 
