@@ -164,19 +164,28 @@ class Launcher:
             time.sleep(POLL_SECONDS)
 
     def _baseline_anew(self) -> list[Cell]:
-        """The baseline once more, where `rerun` and the stored one come from different machines or versions."""
+        """The baseline once more, where `rerun` and the stored one come from different machines or versions.
+
+        One that was trained so, but on a third machine, is no help and is trained again.
+        """
         cells = {(cell.control, cell.first): cell for cell in self.plan.asked if cell.arm == self.plan.baseline}
         twins = []
         for rerun in (cell for cell in cells.values() if cell.control == "rerun" and ("", cell.first) in cells):
-            pair = (self.store.cell(cell).result() or {} for cell in (cells["", rerun.first], rerun))
-            stored, again = (found["rows"][0] for found in pair)
-            if any(stored[name] != again[name] for name in ENVIRONMENT):
-                twins.append(dataclasses.replace(rerun, control="rerun_baseline"))
+            wanted = self._environment(rerun)
+            if self._environment(cells["", rerun.first]) != wanted:
+                twin = dataclasses.replace(rerun, control="rerun_baseline")
+                twins.append(twin)
+                self.store.describe(twin, self.plan)
+                if self._is_done(twin) and self._environment(twin) != wanted:
+                    self.store.cell(twin).forget()
         if twins:
             self._say("the stored baseline came from another machine: training it anew beside `rerun`")
-        for twin in twins:
-            self.store.describe(twin, self.plan)
         return twins
+
+    def _environment(self, cell: Cell) -> list[Any]:
+        """Where a done cell was trained, as far as that changes bits."""
+        (row, *_) = (self.store.cell(cell).result() or {})["rows"]
+        return [row[name] for name in ENVIRONMENT]
 
     # --- processes ---
 

@@ -135,6 +135,10 @@ class CellFolder:
         whole = has(found, {"attempt": int, "rows": list}) and found["rows"]
         return found if whole and all(isinstance(row, dict) for row in found["rows"]) else None
 
+    def forget(self) -> None:
+        """Have a done cell be trained again; its attempts stay."""
+        (self.path / "result.json").unlink(missing_ok=True)
+
     def progress(self) -> dict[str, Any]:
         """What the cell last said of itself: `done` and `total` epochs of all trials, `images_per_s`."""
         found = _read_json(self.path / "progress.json")

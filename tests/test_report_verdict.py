@@ -90,6 +90,10 @@ def test_rerun_is_held_against_the_baseline_of_its_own_machine(tmp_path):
     wrong |= {RERUN: anew, ("separable", "rerun_baseline", "width"): anew}
     study = write_study(tmp_path, wrong, change=distinct)
     assert record(study)["verdict"] == "SUPPORTED"
+    elsewhere = changed(("separable", "rerun_baseline", "width"), jaxlib="another")
+    found = record(write_study(tmp_path, wrong, change=lambda row: elsewhere(distinct(row))))
+    assert (found["verdict"], found["gates"]["rerun_identical"]) == ("INCOMPLETE", True)
+    assert "no baseline of its environment (jaxlib differ) in trials 0-9" in found["reasons"][0]
     del wrong["separable", "rerun_baseline", "width"]
     write_study(tmp_path, wrong, change=distinct)
     assert record(study)["verdict"] == "INVALID"

@@ -79,14 +79,28 @@ class Analysis:
 
     @functools.cached_property
     def rerun_differs(self) -> tuple[str, ...]:
-        """Trials whose rerun is not the baseline to the bit."""
-        cell = self.control("rerun")
-        rows = self.pairs[cell] if cell else pd.DataFrame({"rerun_differs": [], "trial": []})
+        """Trials whose rerun is not the baseline of its own environment to the bit."""
+        rows = self._reruns[self._reruns["environment"] == ""]
         return tuple(
             f"control rerun is not bit-identical: {what} differ in trials {spans(list(of['trial']))}"
             for what, of in rows.groupby("rerun_differs", sort=True)
             if what
         )
+
+    @functools.cached_property
+    def reruns_elsewhere(self) -> tuple[str, ...]:
+        """Trials whose rerun has no baseline of its own environment, where bits could be the same."""
+        return tuple(
+            f"control rerun has no baseline of its environment ({what} differ) in trials {spans(list(of['trial']))}: "
+            "`dsresearch run`, where rerun was trained, trains one"
+            for what, of in self._reruns.groupby("environment", sort=True)
+            if what
+        )
+
+    @property
+    def _reruns(self) -> pd.DataFrame:
+        cell = self.control("rerun")
+        return self.pairs[cell] if cell else pd.DataFrame({"rerun_differs": [], "environment": [], "trial": []})
 
     @functools.cached_property
     def mixed_modes(self) -> tuple[str, ...]:
@@ -238,6 +252,7 @@ class Analysis:
             present = {cell.setup for cell in arms.values() if cell.role == "rival"}
             missing += [f"rival {name} is not part of this study" for name in RIVALS if name not in present]
             missing += [f"control {k} is not part of this study" for k in REQUIRED_CONTROLS if not self.control(k)]
+            missing += self.reruns_elsewhere
         return Evidence(
             candidate=reading,
             candidate_class=self.class_of(reading),

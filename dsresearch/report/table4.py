@@ -191,7 +191,7 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     if identical == len(pairs):
         return {**values, **dict.fromkeys((*ONE_TRIAL, *OF_FLOOR), "bit-identical")}, ["bit-identical"]
     said = [f"bit-identical in {identical} of {len(pairs)}"] if identical else []
-    if cell.control_kind == "rerun":
+    if cell.control_kind == "rerun" and analysis.rerun_differs:
         said.append("NOT bit-identical: the study is INVALID")
     if found.trials < len(analysis.study.places(cell)):
         said.append(f"{found.trials} pairs")
