@@ -58,7 +58,8 @@ slice() {
     sliced+=("$folder")
     if [ ! -d "$folder" ] && [ -d "results/${folder##*/}" ]; then cp -r "results/${folder##*/}" "$folder"; fi
     if compgen -G "$folder/unfinished.tar.*" > /dev/null; then
-        "$python" -m dsresearch status "$folder" > /dev/null # makes the finished cells from the files
+        # the finished cells are in the files
+        "$python" -c "import sys, pathlib, dsresearch.restore as r; r.restore(r.Store(pathlib.Path(sys.argv[1])))" "$folder"
         cat "$folder"/unfinished.tar.* | tar -x -C "$folder"
         rm "$folder"/unfinished.tar.*
     fi

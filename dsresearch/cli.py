@@ -49,7 +49,7 @@ def _run(words: argparse.Namespace) -> int:
     from dsresearch import data, rates
     from dsresearch.launch import Launcher, default_workers
     from dsresearch.plan import Request, plan, refuse_large
-    from dsresearch.restore import restore
+    from dsresearch.restore import looked_into, restore
     from dsresearch.store import Store
 
     choices = parse_settings(words.settings)
@@ -75,14 +75,15 @@ def _run(words: argparse.Namespace) -> int:
     decided = plan(request, pictures, begun)
     store = Store(words.out or Path("runs") / decided.study_id)
     store.check(decided)
-    restore(store)
     workers = words.workers or default_workers(decided.protocol.threads)
-    missing = [cell for cell in decided.once if store.cell(cell).result() is None]
+    with looked_into(store) as seen:
+        missing = [cell for cell in decided.once if seen.cell(cell).result() is None]
     if words.dry_run:
-        print("\n".join([*describe(decided, store, workers), rates.estimate(decided, missing)]))
+        print("\n".join([*describe(decided, store.root, missing, workers), rates.estimate(decided, missing)]))
         return DONE
     if not words.yes:
         refuse_large(decided, len(missing))
+    restore(store)
     if words.launcher == "local":
         return Launcher(decided, store, workers).run()
     try:
@@ -94,12 +95,11 @@ def _run(words: argparse.Namespace) -> int:
 
 def _status(words: argparse.Namespace) -> int:
     from dsresearch.progress import status_lines
-    from dsresearch.restore import restore
+    from dsresearch.restore import looked_into
     from dsresearch.store import Store
 
-    store = Store(words.folder)
-    restore(store)
-    print("\n".join(status_lines(store)))
+    with looked_into(Store(words.folder)) as seen:
+        print("\n".join(status_lines(seen)))
     return DONE
 
 

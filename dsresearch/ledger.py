@@ -113,21 +113,19 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     for key in config:
         if key not in allowed:
             raise InputError(f"{key} is not a key, allowed: {', '.join(allowed)}{nearest(key, allowed)}")
+    one_of("study", config["study"], (study,))
     one_of("control", config["control"], ("", *STUDIES[study].controls, "rerun_baseline"))
-    pictures = data.load(config["data"])
-    chosen = {
-        f"{part}.{key}": (value,)
-        for part in ("design", "recipe", "protocol")
-        for key, value in config[part].items()
-        if value is not None and key != "formulation"
-    }
-    chosen |= {"protocol.seed": (config["seed"],)}
-    if config["trials"] is not None:
-        chosen |= {"protocol.trials": (config["trials"],)}
-    setup = CONTROL_SETUPS.get(config["control"], config["setup"])
     one_of("match", config["match"], MATCHES)
     if config["role"] is not None:
         one_of("role", config["role"], ROLES)
+    if config["control"]:
+        base = STUDIES[study].reference
+        one_of("setup", config["setup"], {base.name, base.point, CONTROL_SETUPS.get(config["control"], base.name)})
+    pictures = data.load(config["data"])
+    chosen = {**_chosen(config), "protocol.seed": (config["seed"],)}
+    if config["trials"] is not None:
+        chosen |= {"protocol.trials": (config["trials"],)}
+    setup = CONTROL_SETUPS.get(config["control"], config["setup"])
     # a cell of a store says its width; a user who says none means the one that matches
     match = config["match"] if config["design"].get("width") is None else "width"
     request = Request(study=study, profile=config["profile"], setups=(setup,), match=match, choices=chosen)
@@ -144,6 +142,24 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     )
 
 
+def _chosen(config: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+    """The fields of design, recipe and protocol that a configuration sets; a recipe may go by its name."""
+    chosen: dict[str, tuple[Any, ...]] = {}
+    for part in ("design", "recipe", "protocol"):
+        values = config[part]
+        if part == "recipe" and isinstance(values, str):
+            chosen["recipe"] = (values,)
+        elif isinstance(values, Mapping):
+            given = {name: value for name, value in values.items() if value is not None and name != "formulation"}
+            chosen |= {f"{part}.{name}": (value,) for name, value in given.items()}
+        else:
+            raise InputError(f"{part}={values!r} is not allowed: its fields, such as {part}.{_EXAMPLES[part]}")
+    return chosen
+
+
+_EXAMPLES = {"design": "width=16", "recipe": "epochs=20", "protocol": "trials=10"}
+
+
 def _first_trial(first: Any, protocol: Protocol) -> int:
     allowed = range(0, protocol.trials, protocol.cell_trials)
     if isinstance(first, bool) or first not in allowed:
@@ -157,6 +173,8 @@ def run_commandline(ex: Experiment) -> None:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
         sys.exit(_complain(str(error)))
+    except OSError as error:  # an observer's folder that cannot be made, say
+        sys.exit(_complain(f"{error.filename or 'the system'}: {error.strerror or error}"))
     except Stopped as stopped:
         print(str(stopped) or "stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
         sys.exit(STOPPED)

@@ -31,8 +31,9 @@ started twice: what was trained is kept.
 
 Keys are design.FIELD, recipe.FIELD and protocol.FIELD; `--dry-run` prints all of them with their values. One value of a
 key changes the whole study. Several values, or design keys together with --setup, make a grid: each point is an arm of
-its own, named by its values (`grouped:groups=2`), and without --setup a grid varies `grouped`. A grid has a baseline to
-be compared with once `--setup separable` was run into the same --out. --grid reads the same from a TOML file:
+its own, named by its values (`grouped:groups=2`). Without --setup a grid varies every arm of the study where all read
+its keys, else `grouped`. A grid has a baseline to be compared with once `--setup separable` was run into the same
+--out. --grid reads the same from a TOML file:
 
   setup = ["grouped"]
   [design]

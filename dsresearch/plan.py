@@ -96,7 +96,7 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
     settings = profile_settings(request.study, request.profile, pictures)
     settings |= {part: settings.get(part, {}) | dict(values) for part, values in begun.items()}
     own = "network" if is_published(study.reference.point) else "design"  # whose keys the user means
-    request = dataclasses.replace(request, choices=_changes(request.choices, settings, own, study))
+    request = dataclasses.replace(request, choices=_changes(request, settings, own))
     if request.is_grid and request.match != "width":
         raise InputError(
             f"match={request.match!r} is not allowed with a grid: its points have the widths that they say"
@@ -136,6 +136,7 @@ def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:
     """The study's own cells, and of them or beside them those that were asked for."""
     study = STUDIES[request.study]
     cells = _by_trials(_study_cells(study, draft, base))
+    _refuse_one_arm_twice(cells, draft)
     asked: Iterable[Cell] = cells
     if request.setups:
         asked = [cell for cell in cells if cell.arm in request.setups and not cell.control]
@@ -148,6 +149,18 @@ def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:
         asked = [cell for cell in own if cell.role == "baseline" and request.setups]  # of its own size as it is
         asked += [_matched(cell, baseline, request.match, draft) for cell in rest]
     return dataclasses.replace(draft, cells=cells, asked=tuple(asked))
+
+
+def _refuse_one_arm_twice(cells: Iterable[Cell], draft: Plan) -> None:
+    """Raise InputError where what the user says of the whole study leaves two of its arms no difference."""
+    seen: dict[tuple[str, str], Cell] = {}
+    for cell in cells:
+        other = seen.setdefault((cell.id, cell.match), cell)
+        if other.arm != cell.arm and not cell.control:
+            said = " ".join(f"{key}={_plain(value)}" for key, value in draft.changed.items())
+            raise InputError(
+                f"{said} is not allowed for the whole study: {cell.arm!r} would be {other.arm!r}; --setup chooses arms"
+            )
 
 
 def _by_trials(arms: Iterable[Cell]) -> tuple[Cell, ...]:
@@ -259,9 +272,14 @@ def _with_recipe(choices: Choices) -> Choices:
     return fields | {key: values for key, values in choices.items() if key != "recipe"}
 
 
-def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: str, study: Study) -> Choices:
-    """The choices that change something: what a profile says anyhow, of every arm, leaves it what it is."""
-    of_arms = {name for arm in study.arms for name in arm.recipe}  # which have their own, whatever the profile says
+def _changes(request: Request, settings: Mapping[str, Mapping[str, Any]], own: str) -> Choices:
+    """The choices that change something: what a profile says anyhow leaves it what it is, but for an arm's own fields.
+
+    A recipe key is said of every arm; a design key of chosen setups, while a whole study's leaves its arms their own.
+    """
+    arms = STUDIES[request.study].arms
+    of_arms = {f"recipe.{name}" for arm in arms for name in arm.recipe}
+    of_arms |= {f"design.{name}" for arm in arms if arm.name in request.setups for name in arm.design}
     said = {
         "design": settings[own],
         "recipe": dataclasses.asdict(Recipe(**settings["recipe"])),
@@ -270,10 +288,9 @@ def _changes(choices: Choices, settings: Mapping[str, Mapping[str, Any]], own: s
 
     def same(key: str, values: Sequence[Any]) -> bool:
         part, name = key.split(".")
-        varied = part == "recipe" and name in of_arms
-        return not varied and len(values) == 1 and name in said[part] and values[0] == said[part][name]
+        return key not in of_arms and len(values) == 1 and name in said[part] and values[0] == said[part][name]
 
-    return {key: values for key, values in choices.items() if not same(key, values)}
+    return {key: values for key, values in request.choices.items() if not same(key, values)}
 
 
 def _check_keys(choices: Choices, of_design: Iterable[str]) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import tempfile
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
@@ -36,14 +37,10 @@ def restore(store: Store) -> bool:
     Of several processes one makes them and the others wait. Raises InputError where one of the files is damaged or they
     do not belong together.
     """
-
-    def asked() -> bool:
-        return store.cells_file.exists() and not (store.root / "cells").exists()
-
-    if not asked():
+    if not _asks(store):
         return False
     with _alone(store.root):
-        if not asked():
+        if not _asks(store):
             return False
         draft = Store(store.root / "restoring")  # renamed when it is whole
         shutil.rmtree(draft.root, ignore_errors=True)  # a killed process's
@@ -53,6 +50,24 @@ def restore(store: Store) -> bool:
         finally:
             shutil.rmtree(draft.root, ignore_errors=True)
     return True
+
+
+@contextlib.contextmanager
+def looked_into(store: Store) -> Iterator[Store]:
+    """A store to read alone: itself or, where a folder holds a study's files, one made of them elsewhere for now."""
+    if not _asks(store):
+        yield store
+        return
+    with tempfile.TemporaryDirectory() as elsewhere:
+        seen = Store(Path(elsewhere))
+        shutil.copy(store.protocol_file, seen.protocol_file)
+        _fill(store, seen)
+        yield seen
+
+
+def _asks(store: Store) -> bool:
+    """Whether a folder holds a study's files and no cells."""
+    return store.cells_file.exists() and not (store.root / "cells").exists()
 
 
 @contextlib.contextmanager

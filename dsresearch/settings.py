@@ -1,6 +1,6 @@
 """What a user asks of `run` in words: settings, grid files, and the description that `--dry-run` prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,8 @@ def read_grid(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
     if not all(isinstance(part, Mapping) for part in content.values()):
         raise InputError(f"--grid={path} is not allowed: `setup` and the tables design, recipe and protocol")
     choices = {f"{part}.{key}": _as_list(values) for part, keys in content.items() for key, values in keys.items()}
+    if not setups and not choices:
+        raise InputError(f"--grid={path} is not allowed: it is empty, at least one setup or key")
     return setups, choices
 
 
@@ -52,22 +54,23 @@ def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def describe(plan: Any, store: Any, workers: int) -> list[str]:
+def describe(plan: Any, folder: Path, missing: Collection[Any], workers: int) -> list[str]:
     """A plan for people: settings, cells, models and images, what is done."""
     n_train, n_test = plan.parts
+    undone = {cell.id for cell in missing}
     lines = [
         f"study      {plan.study} ({plan.study_id}), profile {plan.profile}",
         f"data       {plan.pictures.label}, {n_train:,} training and {n_test:,} test pictures a trial",
         f"recipe     {_fields(plan.recipe)}",
         f"protocol   {_fields(plan.protocol)} exec_mode={plan.protocol.exec_mode}",
-        f"folder     {store.root}, {workers} cells at once",
+        f"folder     {folder}, {workers} cells at once",
         "",
         f"{'cell':<17} {'state':<8} {'arm':<36} {'role':<11} {'models':>6} {'images':>13} "
         f"{'parameters':>11} {'macs':>13}  design",
     ]
     models = images = missing_models = missing_images = 0
     for cell in plan.once:
-        done = store.cell(cell).result() is not None
+        done = cell.id not in undone
         cost, own = plan.cost(cell), plan.images(cell)
         models, images = models + len(cell.trials), images + own
         missing_models += 0 if done else len(cell.trials)

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from dsresearch import data
+from dsresearch.plan import Request, plan
 from dsresearch.studies import STUDIES
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ("darknet", "fractalnet", "xception")  # whose arms are networks, not designs of the stack
 FILES = sorted(path for path in (ROOT / "experiments").glob("*.py") if path.stem != "imagenet")  # it has no arms
+
+
+HYBRID = ROOT / "experiments" / "hybrid.py"
 
 
 def sacred(file: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -86,3 +91,28 @@ def test_a_wrong_key_or_value_is_an_error(file: Path, words: tuple[str, ...], sa
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not [path for path in tmp_path.iterdir() if path.name.isdecimal()]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("match=banana", "match='banana' is not known, allowed: width, params, macs"),
+        ("role=banana", "role='banana' is not known"),
+        ("study=xception", "study='xception' is not known, allowed: hybrid"),
+        ("control=exact setup=resnext", "setup='resnext' is not known, allowed: separable"),
+        ("design=3", "design=3 is not allowed: its fields, such as design.width=16"),
+        ("recipe=xception_jtf", "did you mean 'xception_jft'"),
+    ],
+)
+def test_what_only_a_configuration_says_is_held_to_what_it_may_say(words: str, said: str) -> None:
+    done = sacred(HYBRID, "print_config", "with", *words.split())
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_configuration_is_matched_and_takes_a_recipe_by_name() -> None:
+    done = sacred(HYBRID, "print_config", "with", "setup=inception", "match=params", "recipe=xception_jft")
+    assert done.returncode == 0, done.stderr
+    wanted = plan(Request(setups=("inception",), match="params"), data.load("digits")).asked[0]
+    assert f"width = {wanted.design.width}" in done.stdout
+    assert wanted.design.width != 16

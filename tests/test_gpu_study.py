@@ -13,6 +13,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_study.sh"
 # Says what it was asked; leaves a finished cell and one of 20 MiB that is not; is stopped at the $ENDS_AT-th study.
 PYTHON = """#!/usr/bin/env bash
 [ "$1" = - ] && exit 0
+[ "$1" = -c ] && echo "restore $3" >> asked.txt && exit 0
 shift 2
 echo "$*" >> asked.txt
 [ "$1" = run ] || exit 0
@@ -75,7 +76,7 @@ def test_a_slice_ends_with_the_study_that_was_stopped_and_the_next_goes_on_from_
     left = sorted(path.name for path in study.iterdir())
     assert left == ["trials.csv", "unfinished.tar.aa", "unfinished.tar.ab"], "parts of 15 MiB and the study's files"
     status, asked = trained(checkout, "--tiny", ends_at=1, DATA="digits")
-    assert asked[0].startswith("status"), "the finished cells come from the files"
+    assert asked[0] == "restore results/hybrid-digits-smoke", "the finished cells come from the files"
     assert (checkout / "before.txt").stat().st_size == 20 * 2**20, "the unfinished one from its parts"
 
 

@@ -242,6 +242,24 @@ def test_matched_arms_take_the_nearest_feasible_width() -> None:
     assert all(cell.match == "width" for cell in matched.cells)
 
 
+def test_chosen_setups_are_matched_strangers_too_and_the_baseline_is_of_its_own_size() -> None:
+    asked = planned(match="params", setups=("resnext", "separable", "bsconv_u")).asked
+    assert [(cell.arm, cell.role, cell.match) for cell in asked] == [
+        ("separable", "baseline", "width"), ("resnext", "rival", "params"), ("bsconv_u", "exploratory", "params")
+    ]  # fmt: skip
+    of_all = {cell.arm: cell for cell in planned(match="params").asked}
+    assert asked[1] == of_all["resnext"]
+    assert planned(study="residual", match="params", setups=("regular",)).asked[0].match == "params", (
+        "others' do not matter"
+    )
+
+
+def test_a_design_key_of_chosen_setups_is_said_of_them_though_the_profile_says_it_of_others() -> None:
+    (chosen,) = planned(study="continuum", setups=("g1_width12",), choices={"design.width": [16]}).asked
+    assert (chosen.arm, chosen.design.width) == ("g1_width12:width=16", 16)
+    assert planned(study="continuum", choices={"design.width": [16]}).profile == "quick"
+
+
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
@@ -249,6 +267,8 @@ def test_matched_arms_take_the_nearest_feasible_width() -> None:
         ({"profile": "ful"}, r"profile='ful' .* did you mean 'full'"),
         ({"profile": "paper"}, r"profile='paper' .* needs 50,000 \+ 10,000 of 32 px"),
         ({"setups": ("hybrd",)}, r"did you mean 'hybrid'"),
+        ({"match": "params", "choices": {"design.groups": [1, 2]}}, r"match='params' is not allowed with a grid"),
+        ({"choices": {"design.residual": [True]}}, r"whole study: 'hybrid_residual' would be 'hybrid'; --setup"),
         ({"match": "flops"}, r"match='flops' .* allowed: width, params, macs"),
         ({"choices": {"design.goups": [2]}}, r"did you mean 'design.groups'"),
         ({"choices": {"groups": [2]}}, r"groups is not a key"),
@@ -333,4 +353,10 @@ def test_a_large_grid_is_planned_and_trained_only_when_it_was_meant() -> None:
 def test_a_grid_files_setups_are_names(setups: str, tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text(f"setup = {setups}\n", encoding="utf-8")
     with pytest.raises(InputError, match="names in quotes"):
+        read_grid(tmp_path / "grid.toml")
+
+
+def test_an_empty_grid_file_asks_for_nothing(tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text("[design]\n", encoding="utf-8")
+    with pytest.raises(InputError, match="it is empty"):
         read_grid(tmp_path / "grid.toml")

@@ -105,3 +105,18 @@ def test_names_that_are_none_are_refused_by_the_report_and_written_again_by_run(
     write_json(store.cells_file, {folder.id: {"names": names}})
     with pytest.raises(InputError, match=r"cells\.json: cell .* pairs of arm and match"):
         read_study(store.root)
+
+
+def test_a_look_leaves_a_folder_of_files_alone(tmp_path: Path) -> None:
+    made, root = made_up(tmp_path / "made", 13), tmp_path / "study"
+    root.mkdir()
+    for name in (*FILES, "exactness.json"):
+        shutil.copy(made.root / name, root / name)
+    before = sorted(path.name for path in root.iterdir())
+    with restore.looked_into(Store(root)) as seen:
+        assert len([folder for folder in seen.cells() if folder.result()]) == 13
+        assert seen.protocol() == made.protocol()
+    assert sorted(path.name for path in root.iterdir()) == before
+    assert not seen.root.exists()
+    with restore.looked_into(made) as seen:
+        assert seen is made

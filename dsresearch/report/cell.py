@@ -89,7 +89,7 @@ def changed_keys(about: Mapping[str, Any]) -> dict[str, Any]:
     shared = {name: of_stack[0].get(name) for name in ("width", "depth", "kernel") if of_stack}
     said = {"design": shared, "recipe": about.get("recipe", {}), "protocol": about.get("protocol", {})}
     rooms: Mapping[str, Any] = {"design": Design, "recipe": Recipe, "protocol": Protocol}
-    out = {}
+    out: dict[str, Any] = {}
     for room, values in said.items():
         usual = {**{f.name: f.default for f in dataclasses.fields(rooms[room])}, **profile.get(room, {})}
         out |= {f"{room}.{name}": value for name, value in values.items() if value != usual.get(name, value)}

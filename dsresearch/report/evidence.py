@@ -171,10 +171,20 @@ class Analysis:
         base = [c for c in self.study.cells if is_baseline(c)]
         if cell and base:
             pair = self._tested(base[0], cell)
-            if pair is None or pair.get("class") != "exact":
-                found = "not tested" if pair is None else f"class {one_line(pair.get('class'))}"
+            if pair is not None and pair.get("class") != "exact":
+                found = f"class {one_line(pair.get('class'))}"
                 out.append(f"exactness of {base[0].setup} and {cell.setup}: {found}, not exact")
         return tuple(out)
+
+    @property
+    def exactness_untested(self) -> tuple[str, ...]:
+        """The control `exact`, where the study was tested without it: a part of its arms was run alone."""
+        cell, base = self.control("exact"), next(filter(is_baseline, self.study.cells), None)
+        if self.study.exactness is None or cell is None or base is None or self._tested(base, cell) is not None:
+            return ()
+        return (
+            f"exactness of {base.setup} and {cell.setup}: not tested yet, `dsresearch run` of the whole study does",
+        )
 
     @functools.cached_property
     def kept(self) -> Mapping[Key, Kept] | None:
@@ -252,7 +262,7 @@ class Analysis:
             present = {cell.setup for cell in arms.values() if cell.role == "rival"}
             missing += [f"rival {name} is not part of this study" for name in RIVALS if name not in present]
             missing += [f"control {k} is not part of this study" for k in REQUIRED_CONTROLS if not self.control(k)]
-            missing += self.reruns_elsewhere
+            missing += [*self.reruns_elsewhere, *self.exactness_untested]
         return Evidence(
             candidate=reading,
             candidate_class=self.class_of(reading),
@@ -260,6 +270,7 @@ class Analysis:
             rivals=rivals,
             controls={kind: self.d(self.control(kind)) for kind in GATED_CONTROLS},
             rerun_differs=self.rerun_differs,
+            rerun_tested=bool((self._reruns["environment"] == "").any()),
             mixed_modes=self.mixed_modes,
             exactness_fails=self.exactness_fails,
             exactness_tested=study.exactness is not None,

@@ -102,7 +102,7 @@ class Evidence:
         rivals: the rival arms.
         controls: d_t of the controls `seed` and `exact`.
         rerun_differs, mixed_modes, exactness_fails: what speaks for INVALID, in words; empty where nothing does.
-        exactness_tested: whether the exactness test was run at all.
+        rerun_tested, exactness_tested: whether the control was run, and the exactness test, at all.
         missing: what is missing, each with the command that makes it.
         trials: models of each arm that the protocol asks for.
         n_test: test pictures.
@@ -122,6 +122,7 @@ class Evidence:
     rerun_differs: tuple[str, ...] = ()
     mixed_modes: tuple[str, ...] = ()
     exactness_fails: tuple[str, ...] = ()
+    rerun_tested: bool = True
     exactness_tested: bool = True
     missing: tuple[str, ...] = ()
     trials: int
@@ -149,7 +150,7 @@ def judge(evidence: Evidence) -> Verdict:
     lacking = _lacking(evidence)
     answers = None if lacking or not evidence.candidate else _answers(evidence)
     shown = {
-        "rerun_identical": not evidence.rerun_differs,
+        "rerun_identical": not evidence.rerun_differs if evidence.rerun_tested else None,
         "one_execution_mode": not evidence.mixed_modes,
         "exactness_holds": not evidence.exactness_fails if evidence.exactness_tested else None,
         "complete": not lacking,
