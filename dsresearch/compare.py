@@ -41,8 +41,9 @@ SHARED: Mapping[str, tuple[str, ...]] = {
 }
 SETTINGS = (
     "width", "depth", "kernel", "epochs", "batch_size", "optimizer", "lr", "momentum", "wd", "schedule", "warmup",
-    "augment", "dtype",
+    "fall", "every", "smoothing", "polyak", "augment", "dtype",
 )  # fmt: skip
+FACTORS = ("groups", "order", "residual", "activation", "normalise", "multiplier")  # told of arms of one setup
 
 
 def read(*folders: Path | str) -> pd.DataFrame:
@@ -233,7 +234,7 @@ def _note(arm: pd.DataFrame, base: pd.DataFrame, both: pd.DataFrame) -> str:
     """What the numbers alone do not say: settings that differ, trials without a partner, equal bits, divergence."""
     settings = [
         f"{name} {one_line(both[name].iloc[0])}, the baseline's {one_line(both[f'{name}_base'].iloc[0])}"
-        for name in SETTINGS
+        for name in (*SETTINGS, *(FACTORS if _same(both, "setup").all() else ()))
         if not _same(both, name).all()
     ]
     same, alone = int(both["bit_identical"].sum()), sorted(set(arm["trial"]) ^ set(base["trial"]))
