@@ -123,6 +123,13 @@ def test_another_recipe_is_compared_and_said(tmp_path: Path) -> None:
     assert "settings" not in found.loc["a/hybrid", "note"]
 
 
+def test_arms_of_one_setup_say_in_which_factor_they_differ(tmp_path: Path) -> None:
+    one, two = write_study(tmp_path / "a"), write_study(tmp_path / "b", change=changed(activation="relu"))
+    found = against(read(one, two), "a/separable").set_index("arm")
+    assert "activation relu, the baseline's none" in found.loc["b/separable", "note"]
+    assert "activation" not in found.loc["b/hybrid", "note"], "another setup is another design anyhow"
+
+
 def test_holm_is_over_the_arms_that_were_compared(tmp_path: Path) -> None:
     found = against(read(write_study(tmp_path)), "separable")
     compared = found[found["pairs"] > 0]
