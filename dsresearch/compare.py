@@ -14,7 +14,8 @@ refused, in one line that says why. jax is never imported.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -80,23 +81,29 @@ def compare(rows: pd.DataFrame, key: str, baseline: str, *, margin: float | None
 def against(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every arm against one, a row each; an arm that cannot be paired has no numbers and its `note` says why.
 
-    `p_holm` corrects the sign-flip test for all the arms that are compared here.
+    `p_holm` corrects the sign-flip test for all the arms that are compared here, each once, whatever its names.
     """
     base = _arm(rows, "baseline", baseline)
     own = tuple(base[["folder", "key"]].iloc[0])
-    records = [
-        _record(arm, base, several=rows["folder"].nunique() > 1)
-        for names, arm in rows.groupby(["folder", "key"], sort=False)
-        if names != own
-    ]
-    table = pd.DataFrame(records)
+    arms = {names: arm for names, arm in rows.groupby(["folder", "key"], sort=False) if names != own}
+    several = rows["folder"].nunique() > 1
+    table = pd.DataFrame([_record(arm, base, several=several) for arm in arms.values()])
     compared = table["pairs"] > 0 if len(table) else []
     if any(compared):
-        table.loc[compared, "p_holm"] = holm(table.loc[compared, "p_sign_flip"].to_numpy(dtype=float))
+        models = [_models(names, arm) for names, arm in arms.items()]
+        tested = dict(zip(compress(models, compared), table.loc[compared, "p_sign_flip"].astype(float), strict=True))
+        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
+        table.loc[compared, "p_holm"] = [adjusted[of] for of in compress(models, compared)]
         table.loc[compared, "relation"] = [
             _relation(row, base["alpha"].iloc[0]) for _, row in table[compared].iterrows()
         ]
     return table
+
+
+def _models(names: Hashable, arm: pd.DataFrame) -> Hashable:
+    """What makes an arm's trained models the same under two names, as where it is its own at equal size."""
+    cells = frozenset(arm["cell_id"])
+    return names if "" in cells else (arm["folder"].iloc[0], cells)
 
 
 def main(folders: list[Path], baseline: str, to: Path | None = None) -> int:

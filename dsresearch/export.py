@@ -40,6 +40,8 @@ def export(store: Store) -> None:
         _export(store)
     except InputError:
         raise
+    except OSError as error:
+        raise InputError(f"{error.filename}: {error.strerror}, allowed: a study's folder as `run` left it") from None
     except (ValueError, KeyError, TypeError, OverflowError, pa.ArrowException) as error:
         raise InputError(
             f"{store.root / 'cells'} holds a damaged record ({error}), allowed: what `run` wrote"

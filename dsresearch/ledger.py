@@ -113,7 +113,7 @@ def cell_of(study: str, config: Mapping[str, Any]) -> Cell:
     for key in config:
         if key not in allowed:
             raise InputError(f"{key} is not a key, allowed: {', '.join(allowed)}{nearest(key, allowed)}")
-    one_of("study", config["study"], (study,))
+    one_of("study", config.get("study", study), (study,))
     one_of("control", config["control"], ("", *STUDIES[study].controls, "rerun_baseline"))
     one_of("match", config["match"], MATCHES)
     if config["role"] is not None:

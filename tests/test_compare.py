@@ -141,6 +141,16 @@ def test_holm_is_over_the_arms_that_were_compared(tmp_path: Path) -> None:
     assert relation["split"] == "no pairs"
 
 
+def test_an_arm_under_two_names_is_one_test(tmp_path: Path) -> None:
+    rows = read(write_study(tmp_path))
+    rows["cell_id"] = rows["key"]
+    alone = against(rows, "separable").set_index("key")["p_holm"]
+    twin = rows[rows["key"] == "inception"].assign(key="inception@params", match="params")
+    both = against(pd.concat([rows, twin], ignore_index=True), "separable").set_index("key")["p_holm"]
+    assert both["inception@params"] == both["inception"]
+    pd.testing.assert_series_equal(both[alone.index], alone)
+
+
 def test_the_command_writes_a_table_without_jax(tmp_path: Path) -> None:
     study = write_study(tmp_path / "one")
     (tmp_path / "jax.py").write_text("raise ImportError('compare may not import jax')")

@@ -129,7 +129,7 @@ def style() -> Iterator[None]:
                 "svg.fonttype": "none",  # text as text: half the size of a page
                 "svg.hashsalt": "dsresearch",  # else its identifiers differ from run to run
                 "figure.dpi": 100,
-                "savefig.dpi": 220,
+                "savefig.dpi": 160,
             }
         )
         yield
