@@ -210,8 +210,9 @@ def run_cell(store: Store, cell_id: str) -> int:
 
 def _attempt(store: Store, folder: CellFolder, config: Mapping[str, Any], claim: Claim) -> int:
     updates = {key: config[key] for key in _defaults(config["study"]) if key in config}
-    updates["protocol"] = {k: v for k, v in config["protocol"].items() if k not in ("seed", "trials")}
-    updates |= {"seed": config["protocol"]["seed"], "trials": config["protocol"]["trials"]}
+    decided = config["protocol"]
+    updates["protocol"] = {k: v for k, v in decided.items() if k not in ("seed", "trials")}
+    updates |= {"seed": decided.get("seed"), "trials": decided.get("trials")}
     cell = cell_of(config["study"], {**_defaults(config["study"]), **updates})
     if cell.id != folder.id:
         raise InputError(
