@@ -2,7 +2,10 @@
 
 import random
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from study_builder import row, sha, write_epochs, write_predictions, write_study
 
@@ -187,6 +190,16 @@ def test_parquet_files_keep_their_types_and_their_bytes(tmp_path):
     assert {name: str(predictions[name].dtype) for name in ("image_id", "label", "p_true")} == {
         "image_id": "uint16", "label": "uint8", "p_true": "float16",
     }  # fmt: skip
+
+
+def test_the_numbers_of_pictures_take_next_to_nothing_in_a_committed_file(tmp_path):
+    pictures, models = 5000, 6
+    ids = np.tile(np.arange(50000, 50000 + pictures, dtype=np.uint16), models)
+    table = pa.table({"image_id": ids, "p_true": np.linspace(0, 1, len(ids)).astype(np.float16)})
+    schema.write_table(tmp_path / "predictions.parquet", table)
+    assert pq.read_table(tmp_path / "predictions.parquet").equals(table)
+    numbers = pq.ParquetFile(tmp_path / "predictions.parquet").metadata.row_group(0).column(0)
+    assert numbers.total_compressed_size < len(ids) / 20  # a dictionary of them: 14 bits each, seen 0.9 bytes
 
 
 def test_a_wrong_parquet_file_is_named(tmp_path):
