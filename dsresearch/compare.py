@@ -28,7 +28,7 @@ from dsresearch.report.pairs import ENVIRONMENT, MODE, RESULT
 from dsresearch.report.study import Study, read_study
 from dsresearch.report.tables import Field, Table, to_csv, to_latex, to_markdown
 from dsresearch.schema import write_atomic
-from dsresearch.statistics import Comparison, Interval, holm
+from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, holm
 from dsresearch.statistics import compare as statistics_of
 
 # What two models must share to be a pair, in the order in which it is asked, as columns of `read`.
@@ -248,7 +248,8 @@ def _note(arm: pd.DataFrame, base: pd.DataFrame, both: pd.DataFrame) -> str:
     said = [f"bit-identical in {same} of {len(both)}"] if same else []
     said += ["no variance"] if len(both) > 1 and not np.ptp(both["d_pp"]) and same < len(both) else []
     said += [f"no pair in trials {spans(alone)}"] if alone else []
-    said += [f"{n} diverged" for n in [int((both["status"] == "diverged").sum())] if n]
+    for of, status in (("", "status"), (" of the baseline's", "status_base")):
+        said += [f"{n}{of} diverged" for n in [int((both[status] == "diverged").sum())] if n]
     return "; ".join([*said, *(["other settings: " + "; ".join(settings)] if settings else [])])
 
 
@@ -302,6 +303,8 @@ def _cells(record: Mapping[str, Any]) -> dict[str, Any]:
     for name in _INTERVALS:
         bounds = Interval(record[f"{name}_lo"], record[f"{name}_hi"])
         cells[name] = bounds if paired and not alone else "one trial" if alone else "no pairs"
+    if 1 < record["pairs"] < FEWEST_TO_RESAMPLE:
+        cells["a_bca95"] = "too few trials"
     for name in ("p_tost", "p_sign_flip", "p_holm"):
         cells[name] = f"{record[name]:.4f}" if paired else "no pairs"
     for name in ("a", "b", "mean", "sd", "equivalence_margin"):

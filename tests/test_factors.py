@@ -15,6 +15,7 @@ from dsresearch.report import Analysis, interior, read_study
 from dsresearch.report.factors import contrasts, series
 from dsresearch.report.table_factors import continuum, factors
 from dsresearch.report.table_twins import parting
+from dsresearch.statistics import sd_interval
 from dsresearch.store import Store
 
 
@@ -45,10 +46,15 @@ def test_the_spine_runs_from_a_regular_to_a_separable_convolution_under_every_ma
 
 
 def test_the_interior_is_told_with_one_trial_and_with_two(spine: Analysis, tmp_path: Path) -> None:
-    assert "trials would be needed" in interior(spine)[1] or "differ" in interior(spine)[1]
+    """A sign flip of two trials has p = 0.5 at best, so that nothing can be said not to differ."""
+    assert "2 trials of each cannot show a difference by sign flips" in interior(spine)[1]
+    spread = np.random.default_rng(0).normal(0.0, 1.0, 3).std(ddof=1)
+    few, many = np.sqrt(2 * spread**2 / stats.chi2.ppf([0.975, 0.025], 2))
+    assert sd_interval(spread, 3) == (pytest.approx(few), pytest.approx(many))
+    assert "over the interval of that spread" in interior(spine)[1]
     _, inside, _, _ = interior(made_up(tmp_path / "one", "continuum", trials=1))
-    assert "nothing can be told apart with one trial each" in inside
-    assert "pp (one trial)" in inside
+    assert "one trial of each cannot show a difference by sign flips" in inside
+    assert "pp (one trial)." in inside
 
 
 def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_are_equal(spine: Analysis) -> None:

@@ -9,15 +9,15 @@ from scipy import stats
 from study_builder import good_study, write_study
 
 from dsresearch.report import Analysis, page_texts, read_study
-from dsresearch.report.prospects import prospects, seconds_of_a_trial, spread_interval, trials_needed
+from dsresearch.report.prospects import prospects, seconds_of_a_trial, trials_needed
+from dsresearch.statistics import sd_interval
 
 SEED = ("separable", "seed", "width")
 
 
 def test_the_interval_of_a_spread_is_the_published_one() -> None:
     """Factors of the chi-square table for n = 10: 0.6878 and 1.8256 (Hahn and Meeker, Statistical Intervals)."""
-    d = stats.norm.ppf((np.arange(10) + 0.5) / 10)
-    lo, hi = np.array(spread_interval(d)) / np.std(d, ddof=1)
+    lo, hi = sd_interval(1.0, 10)
     assert (lo, hi) == (pytest.approx(0.6878, abs=1e-4), pytest.approx(1.8256, abs=1e-4))
 
 

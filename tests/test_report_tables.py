@@ -15,6 +15,7 @@ from dsresearch.design import InputError
 from dsresearch.report import Analysis, read_study, tables
 from dsresearch.report.mechanism import differences
 from dsresearch.report.table_facts import PROMISES
+from dsresearch.report.table4 import table4
 from dsresearch.report.tables import to_csv, to_latex, to_markdown
 
 BASE = ("separable", "", "width")
@@ -75,6 +76,22 @@ def test_t2_tests_are_those_of_scipy_and_statsmodels(tmp_path: Path) -> None:
     assert found["hybrid"]["p_farther"] == "not a rival"
 
 
+def test_a_bootstrap_of_few_trials_is_not_printed(tmp_path: Path) -> None:
+    """Its 95 % would cover half with two trials, and sign flips of them have two patterns."""
+    for trials, given in ((7, False), (8, True)):
+        study = write_study(tmp_path / str(trials), {key: values[:trials] for key, values in good_study().items()})
+        found = by(rows(study, "table4"), "setup")["resnext"]
+        for name in ("A_ci95_lo", "A_ci95_hi", "B_pctl_of_null"):
+            assert (found[name] != "too few trials") == given, (name, trials)
+
+
+def test_the_correction_for_resampled_splits_stands_where_splits_are_drawn(tmp_path: Path) -> None:
+    drawn = by(rows(write_study(tmp_path / "drawn", good_study()), "verdict"), "setup")
+    assert float(drawn["resnext"]["p_nadeau_bengio"]) < 1
+    fixed = by(rows(write_study(tmp_path / "fixed", good_study(), protocol={"split": "standard"}), "verdict"), "setup")
+    assert {row["p_nadeau_bengio"] for row in fixed.values()} == {"no split drawn"}
+
+
 def test_t2_ends_with_the_verdict_and_the_chances(tmp_path: Path) -> None:
     table = next(t for t in tables(Analysis(read_study(write_study(tmp_path)))) if t.name == "verdict")
     verdict, chances = table.notes
@@ -121,9 +138,13 @@ def test_t3_and_t4_count_pictures(tmp_path: Path) -> None:
     assert similar["control seed"]["excess_vs_seed_pct"] == "reference"
 
 
-def test_t1_draws_trials_and_pictures_where_predictions_are_kept(tmp_path: Path) -> None:
+def test_t1_draws_trials_and_pictures_where_predictions_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The hybrid errs on the same pictures in both trials, so that only pictures vary: scipy's one-way bootstrap."""
     study = small(tmp_path)
+    assert by(rows(study, "table4"), "setup")["hybrid"]["mean_diff_two_way95_lo"] == "too few trials"
+    monkeypatch.setitem(table4.__globals__, "FEWEST_TO_RESAMPLE", 2)
     found = by(rows(study, "table4"), "setup")
     on_pictures = np.r_[np.full(2, -100.0), np.full(2, 100.0), np.zeros(96)]
     expected = stats.bootstrap((on_pictures,), np.mean, method="percentile", rng=np.random.default_rng(0))

@@ -121,7 +121,9 @@ def test_a_rival_significantly_nearer_is_not_supported():
 def test_a_hybrid_and_a_rival_both_equivalent_is_not_supported():
     found = judge(evidence(differences=differing(resnext=around(0.15, 0.02, 5))))
     assert found.word == "NOT SUPPORTED"
-    assert found.reasons == ("hybrid and resnext are all equivalent to the baseline: the test tells nothing apart",)
+    assert found.reasons == (
+        "hybrid and resnext are all equivalent to the baseline: equivalence sets none of them apart",
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,6 +161,12 @@ def test_underpowered_is_said_of_the_planned_design():
 @pytest.mark.parametrize("matched", [{}, {"params": "SUPPORTED"}, {"params": "SUPPORTED", "macs": "UNDECIDED"}])
 def test_capacity_confounded_is_lifted_only_by_both_matched_arms(matched):
     assert "capacity-confounded" in judge(evidence(matched=matched)).qualifiers
+
+
+def test_sizes_that_agree_in_nothing_being_judged_lift_nothing():
+    unjudged = judge(evidence(missing=("x",), matched={"params": "INCOMPLETE", "macs": "INCOMPLETE"}))
+    assert unjudged.word == "INCOMPLETE"
+    assert "capacity-confounded" in unjudged.qualifiers
 
 
 @pytest.mark.parametrize(

@@ -61,13 +61,16 @@ def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
         yield f"{key}/params", f"{of['params'].iloc[0]:,}"
     if study.twins is not None:
         yield from _of_twins(study.twins)
+    noisy = sum(bool(found["control_kind"] and found["sd"]) for found in verdict["comparisons"])
+    yield "controls/noisy", str(noisy)
+    yield "controls/any", f"{100 * (1 - 0.95**noisy):.0f}"  # a 95 % interval of one of them excludes 0 by chance
     for found in verdict["comparisons"]:
         yield from ((f"{key_of(found)}/{name}", text) for name, text in _of_comparison(found))
 
 
 def _of_twins(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
     """Where the twins of the baseline stand at the first and the last step: median over trials, relative."""
-    yield "twins/steps", f"{rows['step'].max():,}"
+    yield from (("twins/steps", f"{rows['step'].max():,}"), ("twins/trials", str(rows["trial"].nunique())))
     for kind, of in rows.groupby("control_kind", sort=False):
         for name, step in (("first", 0), ("last", rows["step"].max())):
             distance = of[of["step"] == step]["relative_distance"].median()
@@ -85,4 +88,4 @@ def _of_comparison(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for name, key in (("sd", "sd"), ("needed-margin", "equivalence_margin")):
         if found[key] is not None:
             yield name, f"{found[key]:.2f}"
-    yield "p", f"{found['p_sign_flip']:.2f}"
+    yield from (("p", f"{found['p_sign_flip']:.2f}"), ("p-resampled", f"{found['p_nadeau_bengio']:.2g}"))

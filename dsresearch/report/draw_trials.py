@@ -120,18 +120,18 @@ def forest(analysis: Analysis) -> Picture:
         axes.set_xlabel("d, percentage points")
         _forest_legend(figure, axes, protocol.margin, narrow, bool(drawn["paper_abs_diff_pp"].notna().any()))
         return picture(
-            "f2_forest", figure, drawn, title=title, caption=caption, alt=_forest_alt(drawn, protocol.margin),
+            "f2_forest", figure, drawn, title=title, caption=caption, alt=_forest_alt(drawn, protocol.margin, narrow),
             source=source_of(analysis.study),
         )  # fmt: skip
 
 
-def _forest_alt(drawn: pd.DataFrame, margin: float) -> str:
+def _forest_alt(drawn: pd.DataFrame, margin: float, narrow: float) -> str:
     inside = drawn[(drawn["t_tost_lo"] > -margin) & (drawn["t_tost_hi"] < margin)]
     outside = drawn[(drawn["t95_lo"] > margin) | (drawn["t95_hi"] < -margin)]
     names = ", ".join(inside["name"]) or "none"
     return (
-        f"Intervals of {len(drawn)} arms and controls. Wholly inside the margin of {margin:g} percentage points: "
-        f"{names}. Wholly outside: {', '.join(outside['name']) or 'none'}."
+        f"Intervals of {len(drawn)} arms and controls. Wholly inside the margin of {margin:g} percentage points by the "
+        f"{narrow:g} % interval: {names}. Wholly outside by the 95 % interval: {', '.join(outside['name']) or 'none'}."
     )
 
 

@@ -5,7 +5,7 @@ from scipy import stats
 from dsresearch.report.cell import Cell, one_line
 from dsresearch.report.evidence import Analysis, is_baseline
 from dsresearch.report.factors import Series, compared, contrasts, difference, errors, series
-from dsresearch.statistics import Comparison, holm
+from dsresearch.statistics import Comparison, holm, sd_interval
 
 POWER = 0.8  # with which a difference of the margin should be found
 NEAR = 10  # per cent by which a width may miss a size and still be compared as equal
@@ -53,11 +53,6 @@ def _inside(analysis: Analysis, plain: Series) -> str:
     adjusted = holm([one.p_sign_flip for one in known.values()])
     differ = [g for g, p in zip(known, adjusted, strict=True) if p < analysis.study.protocol.alpha]
     counts = f"G = {min(known)} to {max(known)}"
-    if max(one.trials for one in known.values()) < 2:
-        return (
-            f"Between the two ({counts}) nothing can be told apart with one trial each; the farthest from the "
-            f"separable end is G = {farthest} with {_said(known[farthest])}."
-        )
     if differ:
         verb = "differ" if len(differ) > 1 else "differs"
         return (
@@ -65,12 +60,25 @@ def _inside(analysis: Analysis, plain: Series) -> str:
             f"from the separable end (sign-flip tests, Holm), the farthest being G = {farthest} with "
             f"{_said(known[farthest])}."
         )
-    spread = float(stats.trim_mean([one.sd for one in known.values() if one.trials > 1], 0.2))
+    trials = max(one.trials for one in known.values())
+    if len(known) * 2.0 ** (1 - trials) >= analysis.study.protocol.alpha:  # the least p of sign flips, after Holm
+        found = f"{'one trial' if trials == 1 else f'{trials} trials'} of each cannot show a difference by sign flips"
+    else:
+        found = "no group count is distinguishable from the separable end (sign-flip tests, Holm)"
+    price = _price(analysis, [one.sd for one in known.values() if one.trials > 1], trials)
+    return f"Between the two ({counts}) {found}; the farthest is G = {farthest} with {_said(known[farthest])}{price}."
+
+
+def _price(analysis: Analysis, spreads: list[float], trials: int) -> str:
+    """The trials that would find a difference of the margin, at the usual spread of so many and over its interval."""
+    if not spreads:
+        return ""
+    protocol, spread = analysis.study.protocol, float(stats.trim_mean(spreads, 0.2))
+    few, some, many = (_trials(analysis, of) for of in sorted((spread, *sd_interval(spread, trials))))
     return (
-        f"Between the two ({counts}) no group count is distinguishable from the separable end (sign-flip tests, Holm); "
-        f"the farthest is G = {farthest} with {_said(known[farthest])}, and to find a difference of "
-        f"{analysis.study.protocol.margin:g} pp with a chance of {100 * POWER:.0f} % at the spread seen here (SD "
-        f"{spread:.2f} pp) about {_trials(analysis, spread):,} trials would be needed."
+        f", and to find a difference of {protocol.margin:g} pp with a chance of {100 * POWER:.0f} % at the spread seen "
+        f"here (SD {spread:.2f} pp) about {some:,} trials would be needed ({few:,} to {many:,} over the interval of "
+        "that spread)"
     )
 
 

@@ -8,12 +8,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.findings import POWER
-from dsresearch.statistics import minimum_detectable_effect, tost_power
+from dsresearch.statistics import minimum_detectable_effect, sd, sd_interval, tost_power
 
 PAPER_EPOCHS = 190  # Ghosh (2017), section 4
 MOST_TRIALS = 10_000
@@ -41,18 +40,10 @@ def prospects(analysis: Analysis) -> tuple[str, ...]:
     Empty for a study without a hybrid arm, or where the control `seed` has less than two pairs that differ.
     """
     d = analysis.d(analysis.control("seed"))
-    if not analysis.readings() or len(d) < 2 or float(np.std(d)) == 0.0:
+    if not analysis.readings() or len(d) < 2 or float(sd(d)) == 0.0:
         return ()
-    needed = trials_needed(float(np.std(d, ddof=1)), analysis.study.protocol.margin, analysis.study.protocol.alpha)
+    needed = trials_needed(float(sd(d)), analysis.study.protocol.margin, analysis.study.protocol.alpha)
     return (_seen(analysis, d), _needed(analysis, d, needed), *_hours(analysis, needed), _words(analysis))
-
-
-def spread_interval(d: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the standard deviation of normal values, from the chi-square law of their sum of squares."""
-    freedom = len(d) - 1
-    quantiles = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], freedom)
-    lo, hi = float(np.std(d, ddof=1)) * np.sqrt(freedom / quantiles)
-    return float(lo), float(hi)
 
 
 def trials_needed(sigma: float, margin: float, alpha: float) -> int | None:
@@ -70,19 +61,20 @@ def trials_needed(sigma: float, margin: float, alpha: float) -> int | None:
 
 def _seen(analysis: Analysis, d: np.ndarray) -> str:
     protocol = analysis.study.protocol
-    sigma, (lo, hi) = float(np.std(d, ddof=1)), spread_interval(d)
-    effect = minimum_detectable_effect(sigma, len(d), protocol.alpha)
+    sigma = float(sd(d))
+    lo, hi = sd_interval(sigma, len(d))
+    likely, even = (minimum_detectable_effect(sigma, len(d), protocol.alpha, power) for power in (POWER, 0.5))
     return (
         f"Two trainings of the baseline from different seeds differ by a standard deviation of {sigma:.2f} pp "
         f"(95 % [{lo:.2f}, {hi:.2f}], from {len(d)} pairs) on {one_line(analysis.study.dataset)}; with {len(d)} trials "
-        f"and that spread a paired t test finds a true difference of {effect:.2f} pp or more with a chance of "
-        f"{100 * POWER:.0f} %, and would usually have missed a smaller one."
+        f"and that spread a paired t test finds a true difference of {likely:.2f} pp with a chance of "
+        f"{100 * POWER:.0f} %, and misses one below {even:.2f} pp more often than not."
     )
 
 
 def _needed(analysis: Analysis, d: np.ndarray, needed: int | None) -> str:
     protocol = analysis.study.protocol
-    few, many = (trials_needed(sigma, protocol.margin, protocol.alpha) for sigma in spread_interval(d))
+    few, many = (trials_needed(sigma, protocol.margin, protocol.alpha) for sigma in sd_interval(float(sd(d)), len(d)))
     return (
         f"To show equal arms to lie within ±{protocol.margin:g} pp with that chance takes {_count(needed)} trials "
         f"({_count(few)} to {_count(many)} over the interval of the spread)."

@@ -7,7 +7,7 @@ from dsresearch.report.cell import Cell, spans
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.pairs import baseline_of
 from dsresearch.report.tables import Field, Table
-from dsresearch.statistics import Comparison, Interval, null_percentile
+from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, null_percentile
 
 # Ghosh 2017, Figure 4: absolute difference of test error from the baseline on CIFAR-10, percentage points, ten trials.
 PAPER = {
@@ -54,6 +54,7 @@ STATISTICS = (
     "B_pctl_of_null",
 )
 ONE_TRIAL = ("A_ci95", "mean_diff_t95", "mean_diff_two_way95", "sd_diff_pp")  # what a single trial cannot give
+RESAMPLED = ("A_ci95", "mean_diff_two_way95", "B_pctl_of_null")  # what a few trials give, and far too narrow
 OF_FLOOR = ("A_over_floor", "B_pctl_of_null")  # what needs the seed control
 
 
@@ -84,7 +85,7 @@ _LEGEND = (
 _FULL_LEGEND = (
     "Trials x pictures 95 %: bootstrap interval of mean d that draws trials and test pictures anew (Owen 2007), a "
     "sensitivity beside the t interval, which speaks of the study's own test pictures; at ten trials a bootstrap is "
-    "too narrow in the part of the trials. "
+    f"too narrow in the part of the trials, and below {FEWEST_TO_RESAMPLE} none is given. "
     "A 95 % BCa: bootstrap interval of A, for display; B pctl: the percentile of B among the sign flips of the seed "
     "control."
 )
@@ -196,7 +197,9 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     if found.trials < len(analysis.study.places(cell)):
         said.append(f"{found.trials} pairs")
     if found.trials == 1:
-        return {**values, **dict.fromkeys(ONE_TRIAL, "one trial")}, said
+        return {**values, **dict.fromkeys((*RESAMPLED, *ONE_TRIAL), "one trial")}, said
+    if found.trials < FEWEST_TO_RESAMPLE:
+        values |= dict.fromkeys(RESAMPLED, "too few trials")
     if found.sd == 0.0:
         said.append("no variance")
     return values, said

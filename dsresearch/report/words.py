@@ -12,14 +12,13 @@ WORDS: Mapping[str, str] = {
     ),
     "NOT SUPPORTED": (
         "The data speak against the hypothesis: the hybrid lies outside the margin, or a rival is nearer to the "
-        "baseline than the hybrid, or a rival is as equivalent to the baseline as the hybrid, so that the test tells "
-        "nothing apart."
+        "baseline than the hybrid, or a rival is equivalent to the baseline as well, so that equivalence does not set "
+        "the hybrid apart."
     ),
     "UNDECIDED": (
-        "The differences seen here are neither small enough to call the formulations equal nor large enough to call "
-        "them different. It is no failure of the run and no evidence for or against the hypothesis: it is what an "
-        "honest test says where the noise between two trainings of one network is as large as the margin, as it is "
-        "on a small test set."
+        "Neither all that SUPPORTED asks was shown, nor anything that speaks against the hypothesis; the reasons below "
+        "say what was shown and what was not. It is no failure of the run: it is what an honest test says where the "
+        "noise between two trainings of one network is as large as the margin, as it is on a small test set."
     ),
     "INCOMPLETE": (
         "Not everything that the rule needs has been trained yet, so that no conclusion is drawn; what there is "
@@ -36,7 +35,8 @@ WORDS: Mapping[str, str] = {
 
 QUALIFIERS: Mapping[str, str] = {
     "underpowered": (
-        "Too few trials or test pictures: even truly equal formulations would usually not be shown to be equal here."
+        "Too few trials or test pictures: the planned chance to show truly equal formulations to be equal is below the "
+        "usual 80 %."
     ),
     "capacity-confounded": (
         "The formulations have different numbers of parameters and multiply-adds, so that a difference (or none) may "

@@ -7,6 +7,7 @@ axis.
 from dsresearch.statistics.agreement import Agreement, agreement
 from dsresearch.statistics.comparison import Comparison, compare
 from dsresearch.statistics.paired import (
+    FEWEST_TO_RESAMPLE,
     Interval,
     abs_mean,
     bca_interval,
@@ -17,6 +18,7 @@ from dsresearch.statistics.paired import (
     nadeau_bengio_p,
     null_percentile,
     sd,
+    sd_interval,
     sign_flip_p,
     t_interval,
     tost_p,
@@ -27,6 +29,7 @@ from dsresearch.statistics.two_way import two_way_interval
 from dsresearch.statistics.verdict import RULE_VERSION, Evidence, Verdict, judge
 
 __all__ = [
+    "FEWEST_TO_RESAMPLE",
     "RULE_VERSION",
     "Agreement",
     "Comparison",
@@ -48,6 +51,7 @@ __all__ = [
     "null_percentile",
     "run_sd",
     "sd",
+    "sd_interval",
     "sign_flip_p",
     "t_interval",
     "tost_p",

@@ -27,7 +27,7 @@ from dsresearch.statistics.paired import RESAMPLES, Floats, farther_p, holm, sd,
 from dsresearch.statistics.power import difference_sd, tost_power
 
 RULE_VERSION = 1
-MINIMUM_TRIALS = 8  # below it no sign-flip p survives Holm over the rivals
+MINIMUM_TRIALS = 8  # with 6 no sign-flip p survives Holm over three rivals, and one trial may be lost
 GATED_CONTROLS = ("seed", "exact")
 PAPER_PROFILES = ("paper", "confirm")  # those that train the paper's 190 epochs
 ENOUGH_POWER = 0.8
@@ -229,7 +229,7 @@ def _reasons(evidence: Evidence, answers: Gates) -> tuple[str, ...]:
     if answers.candidate_equivalent and answers.rival_equivalent:
         same = [rival for rival in evidence.rivals if tost_p(d[rival], margin) < alpha]
         reasons.append(
-            f"{hybrid} and {', '.join(same)} are all equivalent to the baseline: the test tells nothing apart"
+            f"{hybrid} and {', '.join(same)} are all equivalent to the baseline: equivalence sets none of them apart"
         )
     if reasons:
         return tuple(reasons)
@@ -252,7 +252,8 @@ def _qualifiers(evidence: Evidence, found: str) -> dict[str, str]:
         out["underpowered"] = (
             f"the planned chance to show equal arms equal is {100 * power:.0f} %, below {100 * ENOUGH_POWER:.0f} %"
         )
-    if not all(evidence.matched.get(match) == found for match in ("params", "macs")):
+    judged = found not in ("INCOMPLETE", "INVALID")
+    if not judged or not all(evidence.matched.get(match) == found for match in ("params", "macs")):
         given = ", ".join(f"{match} {evidence.matched.get(match, 'not run')}" for match in ("params", "macs"))
         out["capacity-confounded"] = f"not the same word from both matched sets of arms ({given})"
     if evidence.discordance is None:
