@@ -42,25 +42,23 @@ class Checkpoints:
         except Exception as error:  # TensorStore has its own words for a full disk
             self._remove_unfinished()
             raise WriteError(path, " ".join(str(error).split())[:200]) from None
-        for old in self._kept()[:-KEPT]:
+        for old in [path for path in self._kept() if _block(path) <= block][:-KEPT]:  # a later block's are its own
             _remove(old)
 
     def newest(self, block: int, like: Tree) -> tuple[int, Tree] | None:
         """Epochs done and state of the block's newest whole checkpoint, in the shape of `like`; None without one.
 
-        A damaged one is told of and removed, and the one before it taken.
+        A damaged one is told of and removed, and the one before it taken. What goes wrong with a whole one, such as too
+        little memory, is no reason to lose it, and is raised.
         """
-        found = [path for path in self._kept() if path.name.startswith(f"{block:06d}-")]
+        found = [path for path in self._kept() if _block(path) == block]
         for path in reversed(found):
-            try:
-                if _list_of(path).read_text(encoding="utf-8") != _sha256_of_files(path):
-                    raise ValueError("sha256 differs")
-                with _checkpointer() as reader:
-                    return int(path.name.split("-")[1]), reader.restore(path, like)
-            except Exception as error:  # whatever is wrong with its files, the one before it will do
-                why = " ".join(str(error).split())[:200]
+            if why := _damage(path):
                 print(f"warning: checkpoint {path.name} is damaged ({why}), going back", file=sys.stderr)
                 _remove(path)
+                continue
+            with _checkpointer() as reader:
+                return int(path.name.split("-")[1]), reader.restore(path, like)
         if found:
             print(f"warning: no checkpoint of block {block} is whole, its trials start again", file=sys.stderr)
         return None
@@ -79,6 +77,19 @@ class Checkpoints:
 
 def _list_of(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
+
+
+def _block(path: Path) -> int:
+    return int(path.name.split("-")[0])
+
+
+def _damage(path: Path) -> str:
+    """What is wrong with a checkpoint's files, or nothing."""
+    try:
+        said = _list_of(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        return "its list is no text"
+    return "" if said == _sha256_of_files(path) else "sha256 differs"
 
 
 def _remove(path: Path) -> None:

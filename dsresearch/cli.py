@@ -35,9 +35,9 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
         return complain(str(error))
     except KeyboardInterrupt:
         return STOPPED
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does; a training has told of no end
         sys.stderr.close()
-        return DONE
+        return STOPPED if getattr(words, "command", "worker") in ("run", "worker") else DONE
     except OSError as error:  # a disk that is full, a folder that has gone, a path that no system takes
         return complain(f"{error.filename or 'the system'}: {error.strerror or error}")
 
@@ -130,7 +130,7 @@ def _paper(words: argparse.Namespace) -> int:
 def _verify(words: argparse.Namespace) -> int:
     from dsresearch import runtime
 
-    runtime.prepare(threads=os.cpu_count() or 1)
+    runtime.prepare(threads=runtime.cores())
     from dsresearch import exactness
 
     return exactness.main(words.json)

@@ -91,16 +91,17 @@ def module(design: Design, c_in: int, c_out: int, size: tuple[int, int], stride:
     raise ValueError(f"no cost of formulation {design.formulation!r}")
 
 
-def stack(design: Design, *, image: int, channels: int, classes: int) -> Cost:
-    """The study's network (`networks.stack`) on pictures of `image` pixels a side."""
-    total = conv(3, channels, design.width, image * image) + norm(design.width)
-    size, blocks = image, iter(design.module_shapes())
+def stack(design: Design, *, image: tuple[int, int], channels: int, classes: int) -> Cost:
+    """The study's network (`networks.stack`) on pictures of so many pixels in height and width."""
+    height, width = image
+    total = conv(3, channels, design.width, height * width) + norm(design.width)
+    blocks = iter(design.module_shapes())
     for stage, features in enumerate(design.widths):
         if stage:
-            size //= 2
+            height, width = height // 2, width // 2
         for _ in range(design.depth):
             c_in, c_out = next(blocks)
-            total += module(design, c_in, c_out, (size, size)) + norm(c_out)
+            total += module(design, c_in, c_out, (height, width)) + norm(c_out)
         assert c_out == features
     return total + dense(design.widths[-1], classes)
 

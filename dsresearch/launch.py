@@ -33,7 +33,7 @@ def default_workers(threads: int) -> int:
     """As many cells at once as the machine's processors allow at so many threads a cell; one on an accelerator."""
     if runtime.accelerated():
         return 1
-    return max(1, (os.cpu_count() or 1) // threads)
+    return max(1, runtime.cores() // threads)
 
 
 def _end(code: int) -> str:
@@ -206,7 +206,7 @@ class Launcher:
                     self._pass_on_warnings(cell)
                     if code == HELD:
                         waiting[cell] = time.monotonic() + HELD_SECONDS
-                    elif code == DONE:
+                    elif code == DONE and self._is_done(cell):
                         progress.finished(cell)
                         self._export_at_times()
                     elif not self._stopping:

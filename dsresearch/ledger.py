@@ -296,7 +296,7 @@ def _log(run: Run, epoch: Any) -> None:
 
 def _record(cell: Cell, config: Mapping[str, Any], results: list[Any], run: Run, folder: Path) -> None:
     """Write the rows, curves and predictions of a cell's trials as artifacts of its run."""
-    study_id = str(config.get("study_id") or f"{config['study']}-{cell.data}-{config['profile']}")
+    study_id = f"{config['study']}-{cell.data}-{config['profile']}"
     key = {"study_id": study_id, "arm": cell.arm, "control_kind": cell.control, "match": cell.match}
     rows = [{**_constants(cell), **result.row} for result in results]
     write_json(folder / "rows.json", rows)

@@ -228,6 +228,9 @@ def _cell(draft: Plan, arm: Arm, base: Base) -> Cell:
     data, devices = draft.pictures, draft.protocol.devices
     if draft.protocol.trial_batch == 1 and recipe.batch % devices:
         raise InputError(f"recipe.batch={recipe.batch} is not allowed: {devices} devices share a batch equally")
+    n_train, _ = draft.parts
+    if recipe.batch > n_train:
+        raise InputError(f"recipe.batch={recipe.batch} is not allowed: more than the {n_train} training pictures")
     return Cell(arm.name, arm.point, arm.role, "", "width", design, recipe, draft.protocol, data.name, data.fingerprint)
 
 

@@ -61,7 +61,7 @@ def _rates(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, int], float]:
             design = setup(row["setup"], width=row["widths"][0], depth=row["blocks"], **groups)
         except InputError:
             continue  # a setup of another version
-        macs = cost.stack(design, image=row["image"], channels=3, classes=10).macs
+        macs = cost.stack(design, image=(row["image"], row["image"]), channels=3, classes=10).macs
         out[row["setup"], row["groups"]] = macs * row["images_per_s"]
     return out
 

@@ -23,8 +23,8 @@ DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 
 # What two runs must have in common for their bits to be comparable: columns of trials.csv.
 ENVIRONMENT = (
-    *("device_kind", "xla_flags", "jax", "jaxlib", "python", "platform", "threads", "trial_batch"),
-    "kernels",
+    *("device_kind", "xla_flags", "matmul_precision", "jax", "jaxlib", "python", "platform"),
+    *("threads", "trial_batch", "kernels"),
 )
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
@@ -79,9 +79,17 @@ def accelerated(devices: Path = Path("/dev")) -> bool:
     return any(find_spec(name) and next(devices.glob(what), None) for name, what in ACCELERATORS.items())
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def lacks(kernels: str) -> str:
-    """Why this machine cannot compute with such kernels (`Protocol.kernels`), or nothing."""
-    if kernels == "xla":
+    """Why this machine cannot compute with such kernels (`Protocol.kernels`), or nothing.
+
+    An accelerator has no use for them, and computes by XLA's own.
+    """
+    if kernels == "xla" or accelerated():
         return ""
     try:
         from llvmlite import binding

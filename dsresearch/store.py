@@ -99,12 +99,11 @@ class CellFolder:
         for pattern in (".[!c]*", "*/**/.*"):
             remove_temporary(self.path, pattern)
         found = _read_json(self.path / "environment.json")
-        if isinstance(found, dict) and found != dict(environment):
-            differ = ", ".join(
-                f"{name} {found.get(name)!r}" for name in environment if found.get(name) != environment[name]
-            )
-            print(f"warning: begun in another environment ({differ}), starting again", file=sys.stderr)
-            self.clear()
+        if isinstance(found, dict):  # what was not asked yet when it was written was not set
+            differ = [f"{name} {found.get(name)!r}" for name in environment if found.get(name, "") != environment[name]]
+            if differ:
+                print(f"warning: begun in another environment ({', '.join(differ)}), starting again", file=sys.stderr)
+                self.clear()
         write_json(self.path / "environment.json", dict(environment))
 
     def clear(self) -> None:
@@ -304,14 +303,18 @@ class Store:
         self._refuse_namesakes(plan)
 
     def _refuse_namesakes(self, plan: Plan) -> None:
-        """One name, two cells: their rows could not be told apart."""
-        here = {}
+        """One name, two cells: their rows could not be told apart, or stand beside another baseline than they say.
+
+        What the study itself has counts too where it is not asked for: arms are made to match its baseline.
+        """
+        decided = [of for of in self.protocol()["cells"] if "id" in of]
+        here = {(of["arm"], of["control_kind"], of["match"], of.get("first_trial", 0)): of["id"] for of in decided}
         for folder in self.cells():
             config = folder.whole_config()
             if config is not None:  # else `describe` writes it again
                 for arm, match in ((config["arm"], config["match"]), *config.get("names", [])):
                     here[arm, config["control"], match, config["first"]] = folder.id
-        for cell in plan.asked:
+        for cell in dict.fromkeys((*plan.asked, *plan.cells)):
             other = here.get((cell.arm, cell.control, cell.match, cell.first), cell.id)
             if other != cell.id:
                 raise InputError(

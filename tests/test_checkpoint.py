@@ -89,6 +89,36 @@ def test_what_the_list_does_not_say_is_damage(how: str, tmp_path: Path) -> None:
     assert newest(kept) == 1
 
 
+def test_what_goes_wrong_with_a_whole_checkpoint_does_not_cost_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too little memory for it now may be enough the next time."""
+    kept = filled(tmp_path / "checkpoint", 1, 2)
+    with monkeypatch.context() as here:
+        here.setattr("orbax.checkpoint.StandardCheckpointer.restore", _no_memory)
+        with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
+            newest(kept)
+    assert newest(kept) == 2
+
+
+def _no_memory(*_: Any, **__: Any) -> None:
+    raise RuntimeError("RESOURCE_EXHAUSTED")
+
+
+def test_a_block_that_is_trained_again_keeps_its_own_beside_a_later_ones(tmp_path: Path) -> None:
+    """As where the finished trials of a first block were damaged when a second had begun."""
+    kept = filled(tmp_path / "checkpoint", 5)
+    for epoch in (1, 2):
+        kept.save(1, epoch, tree(epoch))
+    assert newest(kept) is None, "a later block takes the place of an earlier one's"
+    for epoch in (3, 4, 5):
+        kept.save(0, epoch, tree(epoch))
+    assert newest(kept) == 5
+    found = kept.newest(1, tree(0))
+    assert found is not None
+    assert found[0] == 2
+
+
 def test_a_kill_in_the_middle_of_saving_leaves_the_one_before(tmp_path: Path) -> None:
     """Under Orbax's own name for what is unfinished, and under the last name, before its list was written."""
     kept = filled(tmp_path / "checkpoint", 1, 2)

@@ -4,6 +4,7 @@ import io
 import os
 import subprocess
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,16 @@ mkdir -p "$folder/cells/unwritten"
 echo {} > "$folder/cells/unwritten/result.json"
 cat "$folder/cells/begun/checkpoint/weights" > before.txt 2> /dev/null
 head -c 20971520 /dev/zero > "$folder/cells/begun/checkpoint/weights"
+for epoch in 4 5; do
+    mkdir -p "$folder/cells/begun/checkpoint/000000-00000$epoch"
+    echo $epoch > "$folder/cells/begun/checkpoint/000000-00000$epoch/epoch"
+    touch "$folder/cells/begun/checkpoint/000000-00000$epoch.sha256"
+done
+if [ -n "$STOPPED_AFTER" ]; then # half a second for the epoch to end, once it is asked to stop
+    trap 'sleep 0.5; echo kept > "$folder/cells/begun/checkpoint/kept"; exit 75' TERM
+    touch trains.txt
+    while true; do sleep 0.1; done
+fi
 [ "$(grep -c '^run' asked.txt)" -lt "$ENDS_AT" ] || exit 75
 """
 
@@ -44,7 +55,7 @@ def trained(checkout: Path, *words: str, ends_at: int = 99, **environment: str) 
     """Exit status of a slice, and what it asked of Python."""
     asked = checkout / "asked.txt"
     asked.unlink(missing_ok=True)
-    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": str(ends_at), **environment}
+    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": str(ends_at), "STOPPED_AFTER": "", **environment}
     done = subprocess.run(
         ["bash", f"benchmarks/{SCRIPT.name}", *words], cwd=checkout, env={**os.environ, **named}, check=False
     )
@@ -71,10 +82,14 @@ def test_a_slice_ends_with_the_study_that_was_stopped_and_the_next_goes_on_from_
     study, other = checkout / "results" / "hybrid-digits-smoke", checkout / "results" / "another" / "cells"
     assert other.is_dir(), "what was not sliced is not packed"
     with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in sorted(study.glob("unf*"))))) as tar:
-        kept = {name for name in tar.getnames() if name.endswith(("weights", "result.json"))}
-    assert kept == {"cells/begun/checkpoint/weights", "cells/unwritten/result.json"}, "done is in trials.csv"
+        kept = {name for name in tar.getnames() if name.endswith(("weights", "result.json", "epoch"))}
+    newest = "cells/begun/checkpoint/000000-000005/epoch"
+    assert kept == {"cells/begun/checkpoint/weights", newest, "cells/unwritten/result.json"}, "done is in trials.csv"
     left = sorted(path.name for path in study.iterdir())
-    assert left == ["trials.csv", "unfinished.tar.aa", "unfinished.tar.ab"], "parts of 15 MiB and the study's files"
+    assert [name.rsplit(".", 2)[1:] for name in left[1:]] == [["tar", "aa"], ["tar", "ab"]], "parts of 15 MiB"
+    assert left[0] == "trials.csv"
+    (study / "unfinished.1.tar.aa").write_bytes(b"older: what an earlier slice had left")
+    (study / "unfinished.1.tar.ac").write_bytes(b"and a part more than the newest has")
     status, asked = trained(checkout, "--tiny", ends_at=1, DATA="digits")
     assert asked[0] == "restore results/hybrid-digits-smoke", "the finished cells come from the files"
     assert (checkout / "before.txt").stat().st_size == 20 * 2**20, "the unfinished one from its parts"
@@ -90,8 +105,10 @@ def test_another_folder_gets_the_files_in_a_few_parts(checkout: Path, tmp_path: 
     whole = tmp_path / "whole.tar"
     whole.write_bytes(b"".join(part.read_bytes() for part in parts))
     with tarfile.open(whole) as tar:
-        names = {name.removeprefix("./") for name in tar.getnames()}
-    assert {"hybrid-digits-smoke/trials.csv", "hybrid-digits-smoke/unfinished.tar.aa"} <= names
+        names = [name.removeprefix("./") for name in tar.getnames()]
+    assert names[0] == "hybrid-digits-smoke/trials.csv"
+    last = names[-2:]
+    assert [name.rsplit(".", 1)[1] for name in last] == ["aa", "ab"], "what is unfinished comes last"
     assert not [name for name in names if "cells" in name]
 
 
@@ -101,3 +118,22 @@ def test_a_wrong_word_and_no_time_ask_for_nothing(checkout: Path) -> None:
     assert asked[0] == "data import pictures.tar --name cifar10-jpeg"
     assert "--data cifar10-jpeg " in asked[1]
     assert trained(checkout, "--minutes", "0") == (75, [])
+
+
+@pytest.mark.parametrize("how", ["signal", "minutes"])
+def test_a_slice_that_is_stopped_packs_when_nothing_writes_any_more(checkout: Path, how: str) -> None:
+    """Whoever lends the machine stops the script; what trains gets its time to keep a checkpoint."""
+    minutes = "0.4" if how == "minutes" else "5"  # of which 20 s go to none
+    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": "99", "STOPPED_AFTER": "a request", "DATA": "digits"}
+    script = subprocess.Popen(
+        ["bash", f"benchmarks/{SCRIPT.name}", "--tiny", "--minutes", minutes], cwd=checkout, env={**os.environ, **named}
+    )
+    while not (checkout / "trains.txt").exists():
+        time.sleep(0.05)
+    if how == "signal":
+        script.terminate()
+    assert script.wait(timeout=60) == 75
+    study = checkout / "results" / "hybrid-digits-smoke"
+    with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in sorted(study.glob("unf*"))))) as tar:
+        assert "cells/begun/checkpoint/kept" in tar.getnames()
+    assert not (study / "cells").exists()

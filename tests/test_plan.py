@@ -175,6 +175,46 @@ def test_a_field_that_came_later_leaves_a_folder_as_it_was(tmp_path: Path) -> No
         store.check(dataclasses.replace(asked, recipe=replace("recipe", asked.recipe, {"warmup": 0.3})))
 
 
+def test_arms_made_for_another_baseline_are_not_taken_in(tmp_path: Path) -> None:
+    """Matched to a baseline of another width than the folder's, they would stand beside one that they do not match."""
+    store = Store(tmp_path / "study")
+    wide: dict[str, list[int]] = {"design.width": [16]}
+    store.prepare(planned(profile="smoke", choices=wide))
+    with pytest.raises(InputError, match=r"has another 'separable"):
+        store.check(planned(profile="smoke", match="params"))
+    store.check(planned(profile="smoke", match="params", choices=wide))
+    with pytest.raises(InputError, match=r"has another 'separable"):
+        store.check(planned(profile="smoke", setups=("bsconv_u",)))
+
+
+@pytest.mark.parametrize("batches", [[512], [32, 512]])
+def test_a_batch_of_more_pictures_than_there_are_is_refused_at_every_point_of_a_grid(batches: list[int]) -> None:
+    with pytest.raises(InputError, match=r"recipe\.batch=512 is not allowed: more than the 256 training pictures"):
+        planned(profile="smoke", choices={"recipe.batch": batches})
+
+
+@pytest.mark.parametrize(("key", "value"), [("every", 3), ("fall", 0.5)])
+def test_a_setting_that_the_schedule_does_not_read_is_refused(key: str, value: float) -> None:
+    """Two names for one training would be two cells."""
+    with pytest.raises(InputError, match=rf"recipe\.{key}={value} is not allowed with recipe\.schedule='cosine'"):
+        planned(profile="smoke", choices={f"recipe.{key}": [value]})
+    planned(profile="smoke", choices={f"recipe.{key}": [value], "recipe.schedule": ["staircase_epochs"]})
+
+
+def test_pictures_that_the_stack_cannot_halve_twice_are_refused_and_both_sides_count() -> None:
+    def cropped(height: int, width: int) -> Pictures:
+        return dataclasses.replace(DIGITS, images=DIGITS.images[:, :height, :width])
+
+    with pytest.raises(InputError, match=r"sides of 4 pixels or more, not 8 x 3"):
+        plan(Request(profile="smoke"), cropped(8, 3))
+    costs = {
+        sides: (found := plan(Request(profile="smoke"), cropped(*sides))).cost(found.cells[0])
+        for sides in ((8, 4), (4, 8), (8, 8))
+    }
+    assert costs[8, 4] == costs[4, 8]
+    assert costs[8, 4].macs < costs[8, 8].macs
+
+
 def test_a_split_that_is_not_drawn_has_no_control() -> None:
     kinds = [cell.control for cell in plan(Request(profile="confirm"), cifar_like()).cells]
     assert "split" not in kinds

@@ -23,7 +23,7 @@ def benchmark(folder: Path, processor: str, name: str = "2026-01-01-cpu", rate: 
 def test_a_network_of_the_benchmark_trains_at_its_rate(tmp_path: Path) -> None:
     benchmark(tmp_path, runtime.processor())
     cell = MADE.cells[0]
-    measured = cost.stack(setup("separable", width=8, depth=1), image=8, channels=3, classes=10).macs
+    measured = cost.stack(setup("separable", width=8, depth=1), image=(8, 8), channels=3, classes=10).macs
     seconds = MADE.images(cell) * MADE.cost(cell).macs / (100 * measured)
     assert estimate(MADE, [cell], tmp_path) == (
         f"about {seconds:.0f} s of training, with compilation on top, at the rate that `bench` measured on "

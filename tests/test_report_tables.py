@@ -14,8 +14,8 @@ from study_builder import GAP, good_study, write_epochs, write_predictions, writ
 from dsresearch.design import InputError
 from dsresearch.report import Analysis, read_study, tables
 from dsresearch.report.mechanism import differences
-from dsresearch.report.table_facts import PROMISES
 from dsresearch.report.table4 import table4
+from dsresearch.report.table_facts import PROMISES
 from dsresearch.report.tables import to_csv, to_latex, to_markdown
 
 BASE = ("separable", "", "width")

@@ -24,7 +24,7 @@ class Floor(NamedTuple):
 def floor(case: Case) -> Floor:
     """The floor of a training picture, or of a picture forward where the case is one of inference."""
     design = case.design
-    whole = cost.stack(design, image=case.image, channels=case.channels, classes=case.classes)
+    whole = cost.stack(design, image=(case.image, case.image), channels=case.channels, classes=case.classes)
     picture = case.image**2 * case.channels  # bytes: uint8
     if case.mode == "inference":  # nothing need be written between pictures and logits
         return Floor(picture, 2 * whole.macs)
@@ -55,4 +55,4 @@ def elements(case: Case) -> int:
 
 def macs(case: Case) -> int:
     """Multiply-adds of a picture forward."""
-    return cost.stack(case.design, image=case.image, channels=case.channels, classes=case.classes).macs
+    return cost.stack(case.design, image=(case.image, case.image), channels=case.channels, classes=case.classes).macs

@@ -23,9 +23,9 @@ from dsresearch.bench.cases import (
 )
 from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
-from dsresearch.bench.table import Clock, Record, cores, head, line, path_of, summary
+from dsresearch.bench.table import Clock, Record, head, line, path_of, summary
 from dsresearch.design import KERNELS, InputError, Protocol, one_of
-from dsresearch.runtime import DONE, FAILED, lacks
+from dsresearch.runtime import DONE, FAILED, cores, lacks
 
 START_SECONDS = 300.0  # for a worker to import its libraries and see its device
 

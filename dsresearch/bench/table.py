@@ -1,7 +1,6 @@
 """A benchmark as people read it and as it is kept: the printed table, the JSON file, the progress. No jax."""
 
 import json
-import os
 import shlex
 import sys
 import time
@@ -27,7 +26,7 @@ class Record:
         self.content: dict[str, Any] = {
             "machine": {
                 "processor": runtime.processor(),
-                "cores": cores(),
+                "cores": runtime.cores(),
                 "threads": threads,
                 "system": runtime.system(),
                 "accelerator": None if about["backend"] == "cpu" else about["device"],
@@ -62,11 +61,6 @@ class Record:
 
     def text(self) -> str:
         return json.dumps(self.content, indent=1) + "\n"
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions() -> dict[str, str | None]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dsresearch.design.inputs import number, one_of, whole
+from dsresearch.design.inputs import InputError, number, one_of, whole
 
 OPTIMISERS = ("sgd", "momentum", "rmsprop")
 SCHEDULES = ("constant", "cosine", "staircase_epochs", "staircase_samples")
@@ -58,5 +58,11 @@ class Recipe:
         one_of("recipe.dtype", self.dtype, DTYPES)
         number("recipe.fall", self.fall, 1e-6, 1.0)
         whole("recipe.every", self.every, 1, 10**12)
+        for name, unread in (("fall", 1.0), ("every", 1)):
+            if "staircase" not in self.schedule and getattr(self, name) != unread:
+                raise InputError(
+                    f"recipe.{name}={getattr(self, name)} is not allowed with recipe.schedule={self.schedule!r}: "
+                    "staircases alone read it"
+                )
         number("recipe.smoothing", self.smoothing, 0.0, 0.9999)
         number("recipe.polyak", self.polyak, 0.0, 0.999999)  # at 1 the average would never move

@@ -6,7 +6,6 @@ index shows in the first digit. Whole networks are compared in float32, for thei
 
 import dataclasses
 import itertools
-import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from dsresearch.design import Design
 from dsresearch.modules import SeparableModule
 from dsresearch.networks.stack import Stack
+from dsresearch.runtime import cores
 from dsresearch.transport import transport, transport_network
 
 Tree = Mapping[str, Any]
@@ -210,7 +210,7 @@ def in_float64(function: Callable[..., Any], *like: Any) -> Callable[..., Any]:
 def side_by_side(tasks: Iterable[Callable[[], Any]], said: Callable[[str], None], what: str) -> None:
     """Run tasks that compile and keep a program, as many as there are cores: XLA compiles without holding Python up."""
     tasks = list(tasks)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for number, _ in enumerate(pool.map(lambda task: task(), tasks), 1):
             if number % 10 == 0 or number == len(tasks):
                 said(f"{what}: {number} of {len(tasks)}")

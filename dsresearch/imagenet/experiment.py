@@ -198,14 +198,13 @@ def _fed(settings: Settings, listing: Listing, workers: Workers) -> dict[str, An
 
 def machine() -> dict[str, Any]:
     """What the numbers depend on."""
-    import os
     import platform
 
     commit, dirty = runtime.commit()
     packages = ("jax", "jaxlib", "flax", "optax", "grain", "pillow", "numpy")
     return {
         "processor": runtime.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": runtime.cores(),
         "system": runtime.system(),
         "python": platform.python_version(),
         "versions": {name: found for name in packages if (found := _version(name))},

@@ -11,7 +11,7 @@ from typing import Any
 
 from dsresearch import cost
 from dsresearch.data import Pictures, split
-from dsresearch.design import Design, InputError, Protocol, Recipe, digest, identity, seed_of
+from dsresearch.design import Design, Protocol, Recipe, digest, identity, seed_of
 from dsresearch.studies.catalogue import STUDIES
 from dsresearch.studies.designs import Varied, columns_of, network_cost
 
@@ -166,12 +166,8 @@ class Plan:
 
     @cached_property
     def parts(self) -> tuple[int, int]:
-        """Training and test pictures of a trial. Raises InputError where the data set has too few."""
+        """Training and test pictures of a trial. Raises InputError where the data set has too few for the split."""
         train, test = split(self.pictures, self.protocol, seed_of(self.protocol.seed, 0, "split"))
-        if len(train) < self.recipe.batch:
-            raise InputError(
-                f"recipe.batch={self.recipe.batch} is not allowed: more than the {len(train)} training pictures"
-            )
         return len(train), len(test)
 
     def images(self, cell: Cell) -> int:

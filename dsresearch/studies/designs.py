@@ -6,10 +6,11 @@ from typing import Any
 
 from dsresearch import cost
 from dsresearch.data import Pictures
-from dsresearch.design import SETUPS, Design, InputError, one_of, replace, setup
+from dsresearch.design import SETUPS, STAGES, Design, InputError, one_of, replace, setup
 from dsresearch.networks.catalogue import POINTS, known, named
 from dsresearch.networks.vocabulary import Architecture
 
+SMALLEST = 2 ** (STAGES - 1)  # pixels a side that the stack leaves one of, halving between its stages
 Varied = Design | Architecture  # what may vary of an arm; both are frozen, validated and known by the name of a point
 
 
@@ -43,9 +44,14 @@ def design_of(point: str, pictures: Pictures, changes: Mapping[str, Any]) -> Var
 
     Raises InputError for an unknown point, key or value, and where a stage vanishes at the side that was asked for.
     """
-    if not is_published(point):
-        return setup(point, **changes)
     side, across, channels = pictures.images.shape[1:]
+    if not is_published(point):
+        if min(side, across) < SMALLEST:
+            raise InputError(
+                f"data={pictures.name!r} is not allowed with {point!r}: sides of {SMALLEST} pixels or more, not "
+                f"{side} x {across}"
+            )
+        return setup(point, **changes)
     if side != across:
         raise InputError(
             f"data={pictures.name!r} is not allowed with {point!r}: square pictures, not {side} x {across}"
@@ -70,8 +76,8 @@ def network_cost(design: Varied, pictures: Pictures) -> cost.Cost:
     """Parameters and multiply-adds of the network of a design on a data set."""
     if isinstance(design, Architecture):
         return cost.network(design)
-    height, _, channels = pictures.images.shape[1:]
-    return cost.stack(design, image=height, channels=channels, classes=len(pictures.classes))
+    height, width, channels = pictures.images.shape[1:]
+    return cost.stack(design, image=(height, width), channels=channels, classes=len(pictures.classes))
 
 
 def columns_of(design: Varied, point: str) -> dict[str, Any]:
