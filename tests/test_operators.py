@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from jax import lax
 
 from dsresearch import operators
+from dsresearch.operators import dense
 from dsresearch.operators.apart import apart
+from dsresearch.operators.geometry import Geometry
 
 Floats = np.ndarray[Any, np.dtype[Any]]
 
@@ -141,6 +143,46 @@ def test_float32_and_bfloat16_round_no_more_than_they_must(groups: int) -> None:
         found = run(jnp.asarray(cotangent, dtype), jnp.asarray(x, dtype), jnp.asarray(kernel, jnp.float32))
         close(found, wanted, tolerance)
         assert [leaf.dtype for leaf in jax.tree.leaves(found)] == [dtype, dtype, jnp.float32]
+
+
+@pytest.mark.parametrize("route", ["pointwise", "join_paths", "taps", "patches", "dense", "dense groups", "library"])
+def test_gradients_of_weights_are_not_rounded_with_the_pictures(route: str) -> None:
+    """Parameters are float32, and an arm whose gradients were rounded would be trained otherwise than another."""
+    rng = np.random.default_rng(0)
+    geometry = Geometry((8, 8), (3, 3), 1, 1, "SAME")
+    run, x, weights = {
+        "pointwise": (operators.pointwise, (4, 8, 8, 6), (6, 5)),
+        "join_paths": (operators.join_paths, (4, 8, 8, 3, 2), (3, 2, 5)),
+        "taps": (ours(6, 1, 1, "SAME"), (4, 8, 8, 6), (3, 3, 1, 6)),
+        "patches": (ours(1, 1, 1, "SAME"), (4, 8, 8, 3), (3, 3, 3, 6)),
+        "dense": (ours(1, 1, 1, "SAME"), (4, 8, 8, 12), (3, 3, 12, 6)),
+        "dense groups": (ours(2, 1, 1, "SAME"), (4, 8, 8, 24), (3, 3, 12, 6)),
+        "library": (lambda x, k: dense.library(x, k, 2, geometry), (4, 8, 8, 6), (3, 3, 3, 4)),
+    }[route]
+    pictures, kernel = (rng.standard_normal(shape).astype(np.float32) for shape in (x, weights))
+    low = jnp.asarray(pictures, jnp.bfloat16)
+    gradient = np.asarray(jax.jit(jax.grad(lambda k: run(low, k).astype(jnp.float32).sum()))(kernel))
+    assert gradient.dtype == np.float32
+    rounded = np.asarray(jnp.asarray(gradient, jnp.bfloat16), np.float32)
+    assert np.mean(rounded == gradient) < 0.5
+    exact = in_float64(jax.grad(lambda k, x: run(x, k).sum()), kernel, np.asarray(low, np.float32))
+    close(gradient, exact, 1e-2)
+
+
+@pytest.mark.parametrize(("groups", "stride", "dilation"), [(1, 1, 1), (4, 2, 1), (2, 1, 2), (6, 2, 1)])
+def test_the_accelerators_route_has_the_librarys_gradients(groups: int, stride: int, dilation: int) -> None:
+    x, kernel = drawn(fixed(groups=groups, channels=12, outputs=12, size=(7, 8)))
+    geometry = Geometry((7, 8), (3, 3), stride, dilation, "SAME")
+    cotangent = np.random.default_rng(1).standard_normal((2, *geometry.out, 12))
+
+    def both(*given: jax.Array) -> Any:
+        def route(x: jax.Array, k: jax.Array) -> jax.Array:
+            return dense.library(x, k, groups, geometry)
+
+        return with_gradients(route)(*given), with_gradients(library(groups, stride, dilation, "SAME"))(*given)
+
+    found, wanted = in_float64(both, cotangent, x, kernel)
+    close(found, wanted, 1e-12)
 
 
 def test_bfloat16_sums_are_float32() -> None:

@@ -25,7 +25,7 @@ class Recipe:
             times `fall` after `every` epochs or training pictures.
         warmup: share of the steps in which the rate rises.
         augment: `dataset` takes what belongs to the data set (crop-4 and flip for 32 px colour sets, none for digits).
-        dtype: of the activations; parameters, sums and gradients are always float32.
+        dtype: of the activations and their gradients; parameters, theirs and all sums are always float32.
         smoothing: label smoothing, the share of the target that all classes get alike.
         polyak: decay of the running average of the weights that is evaluated; 0 evaluates the weights themselves.
     """

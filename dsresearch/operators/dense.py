@@ -7,23 +7,52 @@ of a dense kernel: XLA's routine takes groups one by one, and loses more by that
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dsresearch.operators.geometry import Geometry, Pads
+from dsresearch.operators.geometry import Geometry, Pads, wide_dtype
 from dsresearch.operators.taps import turned
 
 Array = jax.Array
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def library(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Array:
-    """The library's convolution with the library's gradients (GPU, TPU)."""
+    """The library's convolution with the library's gradients (GPU, TPU), but that the kernel's is not rounded."""
     return _correlate(x, kernel, geometry.pads, geometry.stride, geometry.dilation, groups)
 
 
-def _correlate(x: Array, kernel: Array, pads: Pads, stride: int, dilation: int, groups: int) -> Array:
+def _library_forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
+    return library(x, kernel, groups, geometry), (x, kernel)
+
+
+def _library_backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    window = geometry.pads, geometry.stride, geometry.dilation
+    (dx,) = jax.linear_transpose(lambda x: _correlate(x, kernel, *window, groups), x)(dy)
+    dk = lax.conv_general_dilated(
+        x,
+        dy,
+        (geometry.dilation, geometry.dilation),
+        geometry.kernel_pads(),
+        rhs_dilation=(geometry.stride, geometry.stride),
+        dimension_numbers=("CHWN", "IHWO", "HWNC"),
+        batch_group_count=groups,
+        preferred_element_type=wide_dtype(x.dtype),
+    )
+    return dx, dk.astype(kernel.dtype)
+
+
+library.defvjp(_library_forward, _library_backward)
+
+
+def _correlate(
+    x: Array, kernel: Array, pads: Pads, stride: int, dilation: int, groups: int, dtype: Any = None
+) -> Array:
+    """The library's convolution, in the dtype of `x` where no other is named."""
     return lax.conv_general_dilated(
         x,
         kernel.astype(x.dtype),
@@ -32,14 +61,17 @@ def _correlate(x: Array, kernel: Array, pads: Pads, stride: int, dilation: int, 
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
+        preferred_element_type=dtype,
     )
 
 
-def _one_by_one(x: Array, kernel: Array, pads: Pads, stride: int, dilation: int) -> Array:
+def _one_by_one(x: Array, kernel: Array, pads: Pads, stride: int, dilation: int, dtype: Any = None) -> Array:
     """Trials side by side are taken one after another: as groups of one convolution XLA:CPU is slow."""
-    return jax.custom_batching.sequential_vmap(lambda x, kernel: _correlate(x, kernel, pads, stride, dilation, 1))(
-        x, kernel
-    )
+
+    def one(x: Array, kernel: Array) -> Array:
+        return _correlate(x, kernel, pads, stride, dilation, 1, dtype)
+
+    return jax.custom_batching.sequential_vmap(one)(x, kernel)
 
 
 def in_tiles(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Array:
@@ -72,7 +104,7 @@ def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: A
     # The pictures stand where channels did, and the gradient is the kernel: [C, H, W, N] with [H', W', N, M].
     pads = geometry.kernel_pads()
     pictures, gradients = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(dy, (1, 2, 0, 3))
-    dk = _one_by_one(pictures, gradients, pads, geometry.dilation, geometry.stride)
+    dk = _one_by_one(pictures, gradients, pads, geometry.dilation, geometry.stride, wide_dtype(x.dtype))
     return dx, _off_diagonal(jnp.transpose(dk, (1, 2, 0, 3)), groups).astype(kernel.dtype)
 
 

@@ -1,4 +1,8 @@
-"""Products over channels: pointwise convolution, and the joining of paths by a sum."""
+"""Products over channels: pointwise convolution, and the joining of paths by a sum.
+
+Weights are float32 whatever the pictures are, and so are their gradients: every rule rounds the weights inside, because
+a gradient that passed through that rounding would be rounded too.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +17,7 @@ Array = jax.Array
 
 @jax.custom_vjp
 def _product(x: Array, weights: Array) -> Array:
-    return jnp.matmul(x, weights, preferred_element_type=wide_dtype(x.dtype)).astype(x.dtype)
+    return jnp.matmul(x, weights.astype(x.dtype), preferred_element_type=wide_dtype(x.dtype)).astype(x.dtype)
 
 
 def _product_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -23,7 +27,7 @@ def _product_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Arra
 def _product_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, weights = saved
     wide = wide_dtype(x.dtype)
-    dx = jnp.matmul(dy, weights.T, preferred_element_type=wide).astype(x.dtype)
+    dx = jnp.matmul(dy, weights.astype(x.dtype).T, preferred_element_type=wide).astype(x.dtype)
     # Transposed first: the product of what lies [pixels, channels] twice is half as fast on the CPU.
     dw = jnp.matmul(apart(x.T), dy, preferred_element_type=wide)
     return dx, dw.astype(weights.dtype)
@@ -39,7 +43,7 @@ def pointwise(x: Array, weights: Array) -> Array:
 
         if product_fits(x, weights):
             return product(x, weights)
-    y = _product(x.reshape(-1, x.shape[-1]), weights.astype(x.dtype))
+    y = _product(x.reshape(-1, x.shape[-1]), weights)
     return y.reshape(*x.shape[:-1], weights.shape[1])
 
 
@@ -47,6 +51,28 @@ def join_paths(x: Array, weights: Array) -> Array:
     """Expand every path and sum over the paths: [N, H, W, P, I] with [P, I, O] to [N, H, W, O] (ResNeXt's joining)."""
     if native.chosen():
         return pointwise(x.reshape(*x.shape[:3], -1), weights.reshape(-1, weights.shape[2]))
-    contract = (((3, 4), (0, 1)), ((), ()))
-    wide = wide_dtype(x.dtype)
-    return lax.dot_general(x, weights.astype(x.dtype), contract, preferred_element_type=wide).astype(x.dtype)
+    return _joined(x, weights)
+
+
+@jax.custom_vjp
+def _joined(x: Array, weights: Array) -> Array:
+    return _contract(x, weights.astype(x.dtype), (3, 4), (0, 1)).astype(x.dtype)
+
+
+def _joined_forward(x: Array, weights: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _joined(x, weights), (x, weights)
+
+
+def _joined_backward(saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, weights = saved
+    dx = _contract(dy, weights.astype(x.dtype), (3,), (2,))
+    dw = _contract(dy, x, (0, 1, 2), (0, 1, 2))  # [O, P, I]
+    return dx.astype(x.dtype), jnp.transpose(dw, (1, 2, 0)).astype(weights.dtype)
+
+
+_joined.defvjp(_joined_forward, _joined_backward)
+
+
+def _contract(a: Array, b: Array, over_a: tuple[int, ...], over_b: tuple[int, ...]) -> Array:
+    """The sum of products over these axes, in float32 or wider."""
+    return lax.dot_general(a, b, ((over_a, over_b), ((), ())), preferred_element_type=wide_dtype(a.dtype))
