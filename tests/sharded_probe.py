@@ -1,6 +1,6 @@
 """One epoch on eight CPU devices and on one, in a process of its own: what `test_sharding` compares, as JSON.
 
-python tests/sharded_probe.py batch SETUP | trials SETUP
+python tests/sharded_probe.py batch SETUP | trials SETUP | dropped LAYER
 """
 
 import json
@@ -16,7 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dsresearch.design import Recipe, setup
+from dsresearch.networks import layers
 from dsresearch.networks.stack import Stack
+from dsresearch.operators.shards import BATCH as BATCH_AXIS
+from dsresearch.sharding import mesh_of
 from dsresearch.train import Pictures, Program, Trial, stacked
 
 TRAIN, TEST, BATCH = 64, 37, 32  # the test pictures do not divide among the devices
@@ -61,8 +64,22 @@ def run(one: Program, begun: list[tuple[Trial, object]]) -> dict[str, list[list[
     return {name: flat(tree) for name, tree in (parts | {"row": row, "predictions": said}).items()}
 
 
+def dropped(name: str) -> dict[str, list[list[float]]]:
+    """What a layer that drops leaves of a batch on eight devices, and on one."""
+    layer, ones, key = getattr(layers, name), jnp.ones((BATCH, 4, 4, 3)), jax.random.key(0)
+    mesh, share = mesh_of(8, BATCH_AXIS), jax.P(BATCH_AXIS)
+    sharded = jax.jit(
+        jax.shard_map(lambda x: layer(x, 0.5, key), mesh=mesh, in_specs=share, out_specs=share, check_vma=False)
+    )
+    found = {"sharded": sharded(ones), "one": jax.jit(lambda x: layer(x, 0.5, key))(ones)}
+    return {where: np.asarray(left, np.float64).reshape(BATCH, -1).tolist() for where, left in found.items()}
+
+
 def main(kind: str, name: str) -> None:
-    """`batch`: eight devices share a batch. `trials`: eight devices have a trial each."""
+    """`batch`: eight devices share a batch. `trials`: eight devices have a trial each. `dropped`: of a shared batch."""
+    if kind == "dropped":
+        print(json.dumps({"devices": len(jax.devices())} | dropped(name)))
+        return
     trials = 8 if kind == "trials" else 1
     said = {"devices": len(jax.devices())}
     found = [run(program(name, trials, devices), starts(program(name, 1, 1), trials)) for devices in (8, 1)]

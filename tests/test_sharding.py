@@ -40,6 +40,14 @@ def test_a_batch_on_eight_devices_is_the_batch_on_one(setup: str) -> None:
         assert distance(found["sharded"][part], found["one"][part]) < 2e-5, part
 
 
+@pytest.mark.parametrize("layer", ["dropout", "drop_path"])
+def test_what_is_dropped_of_a_shared_batch_is_what_one_device_drops(layer: str) -> None:
+    """A device that drew for its own pictures alone would draw what every other draws."""
+    found = probe("dropped", layer)
+    assert found["sharded"] == found["one"]
+    assert len({tuple(picture) for picture in found["one"]}) > 1
+
+
 def test_trials_on_eight_devices_are_those_on_one() -> None:
     found = probe("trials", "separable")
     for part in PARTS:

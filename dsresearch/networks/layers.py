@@ -13,6 +13,7 @@ from jax import lax
 
 from dsresearch import operators
 from dsresearch.networks.vocabulary import Padding, pads
+from dsresearch.operators import shards
 
 Array = jax.Array
 
@@ -202,13 +203,19 @@ def deformable_conv(
 
 def drop_path(x: Array, rate: float, key: Array) -> Array:
     """Stochastic depth: the map of a picture is zero with probability `rate`, else x / (1 - rate)."""
-    kept = jax.random.bernoulli(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
+    kept = _drawn(key, 1 - rate, (x.shape[0],) + (1,) * (x.ndim - 1))
     return jnp.where(kept, x / (1 - rate), jnp.zeros_like(x))
 
 
 def dropout(x: Array, rate: float, key: Array) -> Array:
     """Each element is zero with probability `rate`, else x / (1 - rate)."""
-    return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), jnp.zeros_like(x))
+    return jnp.where(_drawn(key, 1 - rate, x.shape), x / (1 - rate), jnp.zeros_like(x))
+
+
+def _drawn(key: Array, chance: float, shape: tuple[int, ...]) -> Array:
+    """A coin for each of so many parts of these pictures: drawn for the whole batch, each device takes its own."""
+    pictures, *rest = shape
+    return shards.own(jax.random.bernoulli(key, chance, (pictures * shards.shares(), *rest)))
 
 
 def join_columns(columns: Sequence[Array], rate: float, key: Array, alone: Array | None = None) -> Array:
