@@ -87,7 +87,7 @@ def main() -> None:
         from dsresearch import runtime
 
         runtime.prepare(given.threads)  # what a study's process sets for itself
-    os.environ["KERAS_BACKEND"] = given.side.partition("-")[2]
+    os.environ |= {"KERAS_BACKEND": given.side.partition("-")[2], "NPROC": str(given.threads)}  # XLA's threads
     import numpy as np
 
     if given.side == "keras-torch":
@@ -122,19 +122,15 @@ def _keep(file: Path, row: dict[str, Any]) -> None:
     """The row among those of the file, in the place of an earlier one of its side, mode and batch."""
     import importlib.metadata
 
+    from dsresearch import runtime
     from dsresearch.bench.table import versions
 
     document = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": []}
     rows = [old for old in document["rows"] if any(old[key] != row[key] for key in ("side", "mode", "batch"))]
-    model = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if "model name" in line
-    ]
     found = {
-        "machine": {"processor": model[0], "cores": len(model)},
+        "machine": {"processor": runtime.processor(), "cores": runtime.cores()},
         "versions": {**versions(), "keras": importlib.metadata.version("keras")},
-        "command": "python benchmarks/xception_299.py SIDE MODE --batch BATCH --to FILE",
+        "command": "python benchmarks/xception_299.py SIDE MODE --batch BATCH --threads THREADS --to FILE",
         "network": f"xception, {SIDE} x {SIDE}, float32",
         "rows": sorted([*rows, row], key=lambda row: (row["mode"], row["batch"], row["side"])),
     }

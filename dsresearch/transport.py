@@ -179,7 +179,7 @@ def transport(
         stride: of the module; it decides about the identity connection.
 
     Raises:
-        ValueError: there is no map, or `target` cannot express this very function.
+        ValueError: there is no map, or `target` cannot express this very function, or only on pictures of some sizes.
     """
     ours = family(target, c_in, c_out, stride)
     if family(source, c_in, c_out, stride) == ours:
@@ -189,6 +189,8 @@ def transport(
     wanted = f"from {describe(source)} to {describe(target)} at {c_in} -> {c_out} channels, stride {stride}"
     if not (is_linear(source) and is_linear(target)):
         raise ValueError(f"no map {wanted}")
+    if source.kernel != target.kernel and min(source.kernel, target.kernel) < stride:
+        raise ValueError(f"no map {wanted}: whether the two windows have one centre depends on the picture's size")
     kernel = dense_kernel(params, source, c_in, c_out, stride)
     body = framed(kernel, target.kernel) - identity_kernel(target, c_in, c_out, stride)
     mapped = best_fit(body, target, c_in, c_out)

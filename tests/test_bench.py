@@ -110,6 +110,12 @@ def test_the_gpu_table_begins_with_what_tells_most() -> None:
     assert {row.case.dtype for row in planned[14:]} == {"float32"}
 
 
+def test_a_setup_that_is_not_in_the_gpu_table_has_its_row_where_it_is_asked_for() -> None:
+    rows = gpu_table(NETWORKS["gpu"], ["torch"], ("separable", "bsconv_u"))
+    assert {row.case.setup for row in rows} == {"separable", "bsconv_u"}
+    assert [(row.case.trials, row.against) for row in rows if row.case.setup == "bsconv_u"] == [(10, ("torch",))]
+
+
 def test_scaling_varies_one_thing_at_a_time_and_measures_the_middle_once() -> None:
     cases = scaling(NETWORKS["cpu"])
     assert len(set(cases)) == len(cases)

@@ -121,6 +121,10 @@ ENTRIES: dict[str, tuple[bytes, str]] = {
     "huge long name": (_entry(kind=tarfile.GNUTYPE_LONGNAME, size=2**40), "an entry of 1099511627776 bytes"),
     "folder with content": (_entry("train/dog", tarfile.DIRTYPE, 512), "an entry of 512 bytes"),
     "endless extensions": (_extended(comment="x")[:-512] * 9, "more than 8 extension headers"),
+    "an extension of no length": (
+        _extended(comment="x").replace(b"13 comment", b"2 ccomment"),
+        "attributes are damaged",
+    ),
     "damaged extension": (_extended(comment="x").replace(b" comment=", b"0comment="), "attributes are damaged"),
     "twice": (_entry(PLACES[0], size=len(PNG)) + PNG + bytes(-len(PNG) % 512), "stands in it twice"),
     "damaged header": (b"x" + _entry()[1:], "damaged: bad checksum"),

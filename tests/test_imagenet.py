@@ -239,7 +239,7 @@ def test_the_page_of_a_run_is_drawn_from_its_files_and_says_on_what(tmp_path: Pa
         "pictures": "small, enlarged from 20 to 40 px",
         "train_pictures": 18,
         "classes": 3,
-        "settings": dataclasses.asdict(settings()),
+        "settings": dataclasses.asdict(settings(test_pictures=7)),
         "networks": [{**own, "network": "xception"}, {**own, "network": "vgg16", "steps_per_s": 1.0}],
         "machine": machine(),
     }
@@ -248,6 +248,9 @@ def test_the_page_of_a_run_is_drawn_from_its_files_and_says_on_what(tmp_path: Pa
     assert "small, enlarged from 20 to 40 px" in page
     assert "| xception | 3 | 2.900 | 2.700 | 0.50 | 2 | 1.00 | 28 |" in page
     assert "| vgg16 | 3 | 2.900 | 2.700 | 0.50 | 1 | 0.50 | – |" in page
+    (command,) = (line for line in page.splitlines() if "experiments/imagenet.py" in line)
+    assert "test_pictures=7" in command, "the command that made it, and not another"
+    assert "smoothing" not in command, "what is as always goes without saying"
     first = (tmp_path / "figure.png").read_bytes()
     draw(tmp_path)
     assert (tmp_path / "figure.png").read_bytes() == first

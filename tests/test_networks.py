@@ -11,7 +11,7 @@ from traced import traced
 from dsresearch import cost, cost_tables
 from dsresearch.cost import Cost
 from dsresearch.design import InputError
-from dsresearch.networks import alexnet, bn_inception, catalogue, darknet, deeplab_v3plus, resnet, vgg
+from dsresearch.networks import alexnet, bn_inception, catalogue, darknet, deeplab_v3plus, layers, resnet, vgg
 from dsresearch.networks.build import Network
 from dsresearch.networks.catalogue import POINTS, named
 from dsresearch.networks.efficientnet import EfficientNet
@@ -264,6 +264,24 @@ def test_bad_input_is_one_line(name: str, kwargs: dict[str, int], message: str) 
     with pytest.raises(InputError, match=message) as caught:
         cost.network(named(name, **kwargs))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "allowed"),
+    [
+        ("mobilenet_v1", "kind", "bsconvu", "separable, conv, bsconv_u"),
+        ("resnet50", "kind", "bsconv-u", "regular, bsconv_u, bsconv_s"),
+        ("deeplab_v3plus_xception65", "encoder", "xception", "xception65, mobilenet_v2"),
+        ("deeplab_v3plus_xception65", "output_stride", 4, "8, 16"),
+        ("xception", "between", "rellu", ", ".join(layers.ACTIVATIONS)),
+    ],
+)
+def test_a_word_that_a_family_does_not_know_is_no_other_network(
+    name: str, field: str, value: Any, allowed: str
+) -> None:
+    """It would be the default's network under another name."""
+    with pytest.raises(InputError, match=f"{field}={value!r} is not allowed: {allowed}$"):
+        dataclasses.replace(named(name), **{field: value})
 
 
 @pytest.mark.parametrize("name", ["xception", "inception_v3", "vgg16", "deeplab_v3plus_xception65", "mobilenet_v2"])

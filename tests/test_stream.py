@@ -283,6 +283,17 @@ def test_enlarged_pictures_say_so(tmp_path: Path) -> None:
         enlarge(tmp_path / "small", to, side=48, train=2, test=1)
 
 
+def test_two_pictures_that_would_have_one_name_are_refused(tmp_path: Path) -> None:
+    """1.png and 1.jpg would both become 1.jpg."""
+    root = folder_of(tmp_path / "small", {f"train/ant/1.{kind}": encoded(picture(0)) for kind in ("png", "jpg")})
+    with pytest.raises(InputError, match="two pictures train/ant/1, allowed: one of a name"):
+        enlarge(root, tmp_path / "large", side=48, train=9, test=9)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(InputError, match="has no pictures"):
+        enlarge(tmp_path / "nothing", tmp_path / "large", side=48, train=9, test=9)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["nothing", "small"]
+
+
 def test_nothing_is_left_of_an_enlargement_that_failed(tmp_path: Path) -> None:
     root = folder_of(tmp_path / "small", {"train/ant/1.png": encoded(picture(0)), "train/ant/2.png": b"damaged"})
     with pytest.raises(InputError, match="not a whole JPEG or PNG"):

@@ -16,6 +16,7 @@ from dsresearch import fused_form, transport
 from dsresearch.design import SETUPS, Design, setup
 from dsresearch.exactness import witness
 from dsresearch.exactness.measure import Case, difference, random_weights
+from dsresearch.modules import SeparableModule
 from dsresearch.networks.stack import Stack
 
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -197,6 +198,24 @@ def test_the_identity_connection_depends_on_shape_and_stride() -> None:
     moved = transport.transport(params, {}, plain, residual, 8, 8)[0]["kernel"] - params["kernel"]
     assert np.abs(moved[1, 1] + np.eye(8)).max() < 1e-15
     assert trees_equal(transport.transport(params, {}, plain, residual, 8, 8, stride=2)[0], params)
+
+
+@pytest.mark.parametrize("size", [6, 7])
+def test_a_window_that_a_stride_moves_on_some_pictures_alone_is_refused(size: int) -> None:
+    """SAME pads an even side by (0, 1) for 3 pixels and not at all for 1, so that their centres part."""
+    small_window, window, wide = (small("regular", kernel=kernel) for kernel in (1, 3, 5))
+    params, _ = random_weights(window, 8, 8, np.random.default_rng(0))
+    mapped, _ = transport.transport(params, {}, window, wide, 8, 8, stride=2)
+    x = np.random.default_rng(1).standard_normal((1, size, size, 8)).astype(np.float32)
+    ones = [
+        SeparableModule(design, 8, 2).apply({"params": {"body": weights}}, x, False)
+        for design, weights in ((window, params), (wide, mapped))
+    ]
+    assert np.abs(np.asarray(ones[0]) - np.asarray(ones[1])).max() < 1e-5
+    one_pixel, _ = random_weights(small_window, 8, 8, np.random.default_rng(0))
+    transport.transport(one_pixel, {}, small_window, window, 8, 8)
+    with pytest.raises(ValueError, match="whether the two windows have one centre depends on the picture's size"):
+        transport.transport(one_pixel, {}, small_window, window, 8, 8, stride=2)
 
 
 # --- the network, sixty steps ---------------------------------------------------------------------------------------

@@ -126,7 +126,8 @@ def gpu_table(network: Network, peers: Sequence[str], setups: Sequence[str] = ()
     """The GPU table, most telling rows first, so that a cut leaves what matters.
 
     Ten trials of the baseline beside torch.compile; the six setups; the sweep over trials in a program; the group
-    counts; float32. torch.compile, which takes longest to get ready, stands beside the baseline and the regular end.
+    counts; float32. torch.compile, which takes longest to get ready, and plain Flax stand beside the baseline alone. A
+    setup that is none of these has its row where it is asked for.
     """
     against = roles_against(peers, gpu=True)
     eager = tuple(role for role in against if role == "torch")
@@ -138,6 +139,9 @@ def gpu_table(network: Network, peers: Sequence[str], setups: Sequence[str] = ()
     rows += [Planned(case(network, "grouped", groups=groups, trials=most), eager) for groups in GROUPS]
     other = "float32" if network.dtype == "bfloat16" else "bfloat16"
     rows += [Planned(case(network, "separable", trials=trials, dtype=other), eager) for trials in (most, 1)]
+    beside = [name for name in setups if name not in {row.case.setup for row in rows}]
+    if beside:
+        rows += [Planned(dataclasses.replace(of, trials=most), eager) for of in every_setup(network, beside)]
     return [row for row in rows if not setups or row.case.setup in setups]
 
 

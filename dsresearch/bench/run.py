@@ -79,6 +79,8 @@ class Request:
             raise InputError(f"--minutes={self.minutes} is not allowed: a number from 0")
         roles_against(self.against, gpu=False)
         every_setup(Network(), self.setups)
+        if self.mode == "scaling" and len(self.setups) > 1:
+            raise InputError(f"--setup={','.join(self.setups)} is not allowed with --mode scaling: one setup")
 
 
 def main(request: Request, command: Sequence[str]) -> int:

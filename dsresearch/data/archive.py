@@ -28,6 +28,7 @@ MAX_LISTED = 4_000_000  # of a folder that is listed and not read: ImageNet has 
 _MAX_PATH = 1_000  # characters
 _MAX_EXTENSION = 16 * 2**10  # bytes of a long name or of extended attributes
 _MAX_EXTENSIONS = 8  # of one entry
+_MAX_HEADERS = 2**30  # bytes of all extension headers: a thousand for each of a million pictures
 _MAX_PADDING = 16 * 2**20  # bytes of zeros after the end of a tar
 _BLOCK = tarfile.BLOCKSIZE
 
@@ -154,11 +155,14 @@ def _of_tar(source: Path) -> Iterator[tuple[str, bytes | None]]:
 
 def _entries(source: Path, stream: IO[bytes]) -> Iterator[tuple[str, bytes | None]]:
     path, extensions = "", 0  # of the next entry: its path, where an extension header gave it, and how many did
+    headers = 0  # bytes of all of them
     while (block := _exactly(source, stream, _BLOCK)) != bytes(_BLOCK):
         header = _header(source, block)
         if header.type in (tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE):
             path = _extended(source, header, _content(source, stream, header, _MAX_EXTENSION)) or path
-            extensions += 1
+            extensions, headers = extensions + 1, headers + header.size
+            if headers > _MAX_HEADERS:
+                raise refusal(source, f"its extension headers are too large, allowed: {_MAX_HEADERS} bytes together")
             if extensions > _MAX_EXTENSIONS:
                 raise refusal(source, f"it has more than {_MAX_EXTENSIONS} extension headers for one file")
             continue
@@ -200,12 +204,12 @@ def _extended(source: Path, header: tarfile.TarInfo, content: bytes) -> str:
     """The path that an extension header gives to the next entry, if it gives one (POSIX pax, or GNU's long name)."""
     if header.type == tarfile.GNUTYPE_LONGNAME:
         return content.rstrip(b"\0").decode("utf-8", "surrogateescape")
-    path = ""
-    while content.rstrip(b"\0"):
-        length, _, _ = content.partition(b" ")
-        if len(length) > 5 or not length.isdigit() or not 0 < int(length) <= len(content):
+    path, at, end = "", 0, len(content.rstrip(b"\0"))
+    while at < end:
+        length, _, _ = content[at : at + 6].partition(b" ")
+        if len(length) > 5 or not length.isdigit() or not len(length) < int(length) <= len(content) - at:
             raise refusal(source, "its extended attributes are damaged")
-        record, content = content[: int(length)], content[int(length) :]
+        record, at = content[at : at + int(length)], at + int(length)
         key, _, value = record[len(length) + 1 : -1].partition(b"=")
         if key == b"size" or key.startswith(b"GNU.sparse"):
             raise refusal(source, "it holds a sparse or a huge file, allowed: files and folders")

@@ -23,7 +23,7 @@ def enlarge(source: Path, to: Path, *, side: int, train: int, test: int) -> str:
         source: as for `data import`; it is not trusted.
         to: the new folder.
         side: of the new pictures in pixels.
-        train: pictures of every class at most, the first by name.
+        train: pictures of every class at most: of a folder the first by name, of a tar the first in it.
         test: likewise of the test pictures.
 
     Returns:
@@ -50,10 +50,15 @@ def enlarge(source: Path, to: Path, *, side: int, train: int, test: int) -> str:
             sides.add(max(height, width))
             image = Image.frombytes(mode, (width, height), pixels).resize((side, side), Image.Resampling.BICUBIC)
             file = staging.joinpath(place.split, place.category, Path(place.file).stem + ".jpg")
+            if file.exists():
+                name = "/".join((place.split, place.category, file.stem))
+                raise InputError(f"source={str(source)!r} has two pictures {name}, allowed: one of a name")
             file.parent.mkdir(parents=True, exist_ok=True)
             encoded = io.BytesIO()
             image.save(encoded, "JPEG", quality=QUALITY)
             file.write_bytes(encoded.getvalue())
+        if not sides:
+            raise InputError(f"source={str(source)!r} has no pictures, allowed: train|test/class/*.jpg|png")
         name, old = known_label(content_hash(checksums), source.name), "/".join(map(str, sorted(sides)))
         label = f"{name}, enlarged from {old} to {side} px"
         (staging / LABEL).write_text(label + "\n", encoding="utf-8")

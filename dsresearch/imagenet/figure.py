@@ -1,7 +1,9 @@
 """A run's page: the loss of its networks against steps, their pace side by side, from the run's files alone. No jax."""
 
 import csv
+import dataclasses
 import io
+import itertools
 import json
 from collections import defaultdict
 from collections.abc import Mapping
@@ -12,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from dsresearch.imagenet.settings import Settings
 from dsresearch.schema import write_atomic
 
 SMOOTHED = 10  # steps that a drawn loss is the mean of
@@ -46,7 +49,7 @@ def _figure(curve: list[dict[str, str]], result: Mapping[str, Any]) -> Figure:
         losses[row["network"]].append(float(row["loss"]))
     figure = Figure(figsize=(7.1, 3.0), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(2, 1))
-    for (name, own), colour in zip(losses.items(), _COLOURS, strict=False):
+    for (name, own), colour in zip(losses.items(), itertools.cycle(_COLOURS), strict=False):
         window = min(SMOOTHED, len(own))
         means = np.convolve(own, np.ones(window) / window, "valid")
         left.plot(range(1, len(own) + 1), own, color=colour, alpha=0.25, linewidth=0.7)
@@ -74,8 +77,10 @@ def _page(result: Mapping[str, Any]) -> str:
         cells = [row["network"], row["steps"], f"{row['loss_first']:.3f}", f"{row['loss_last']:.3f}"]
         cells += [f"{row['step_s']:.2f}", f"{row['steps_per_s']:.3g}", ratio, published or "–"]
         table.append(tuple(map(str, cells)))
-    keys = ("networks", "image", "batch", "steps", "recipe", "rate", "seed")
-    changed = " ".join(f"{key}={settings[key]}" for key in keys)
+    usual = dataclasses.asdict(Settings())
+    always = ("networks", "image", "batch", "steps")
+    said = [key for key in usual if key in settings and (key in always or settings[key] != usual[key])]
+    changed = " ".join(f"{key}={settings[key]}" for key in said)
     return "\n".join(
         [
             f"# {' and '.join(row['network'] for row in result['networks'])} on ImageNet-sized pictures",

@@ -7,9 +7,10 @@ BatchNorm and a leaky ReLU of slope 0.1. Numbers are pytorchcv's, whose pools le
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dsresearch.networks.blocks import separable
-from dsresearch.networks.vocabulary import Architecture, Map, Words
+from dsresearch.networks.vocabulary import ACTIVATIONS, Architecture, Map, Words
 
 # (kernel, features) of the convolutions of each stage; a 2 x 2 maximum pool stands between stages.
 Stages = tuple[tuple[tuple[int, int], ...], ...]
@@ -41,6 +42,8 @@ class Darknet(Architecture):
     separable: bool = False
     dropout: float = 0.0
     head_act: str = "none"
+
+    ONE_OF: ClassVar = {"head_act": ACTIVATIONS}
 
     def __call__(self, net: Words, x: Map) -> Map:
         for i, stage in enumerate(self.stages, 1):

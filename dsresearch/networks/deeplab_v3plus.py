@@ -14,6 +14,7 @@ enlarged bilinearly with corners aligned, as in TensorFlow's DeepLab (Keras's `R
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dsresearch.networks import mobilenet_v2
 from dsresearch.networks.blocks import InvertedResidual, conv_bn, depthwise_bn
@@ -43,6 +44,8 @@ class DeepLabV3Plus(Architecture):
     output_stride: int = 16
     pyramid: int = 256
     skip: int = 48
+
+    ONE_OF: ClassVar = {"encoder": ("xception65", "mobilenet_v2"), "output_stride": (8, 16)}
 
     def __call__(self, net: Words, x: Map) -> Map:
         picture, skip = x, None

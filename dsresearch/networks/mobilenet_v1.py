@@ -11,7 +11,7 @@ width.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dsresearch.networks.blocks import classify, conv_bn, depthwise_bn
 from dsresearch.networks.vocabulary import Architecture, Map, Padding, Words
@@ -46,6 +46,8 @@ class MobileNetV1(Architecture):
     stem_stride: int = 2
     authors_of_bsconv: bool = False
     dropout: float = 1e-3
+
+    ONE_OF: ClassVar = {"kind": ("separable", "conv", "bsconv_u")}
 
     def __call__(self, net: Words, x: Map) -> Map:
         if self.authors_of_bsconv:

@@ -13,6 +13,7 @@ Padding is half the window on both sides; epsilon is 1e-5 (Keras's: 1.001e-5).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dsresearch.networks.blocks import bsconv_s, bsconv_u, classify
 from dsresearch.networks.vocabulary import Architecture, Map, Words
@@ -49,6 +50,8 @@ class ResNet(Architecture):
     kind: str = "regular"
     subspace: float = 0.25
     normalise_input: bool = False
+
+    ONE_OF: ClassVar = {"kind": ("regular", "bsconv_u", "bsconv_s")}
 
     def __call__(self, net: Words, x: Map) -> Map:
         if self.normalise_input:

@@ -13,9 +13,9 @@ implementation by a table of names.
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from dsresearch.design import InputError
 
@@ -26,6 +26,8 @@ Map = Any  # an array, or a shape
 # Caffe's and PyTorch's ceil_mode: behind alone, as much as lets the windows reach the last pixel.
 Padding = str | int | tuple[int, int]
 Window = int | tuple[int, int]  # height and width
+
+ACTIVATIONS = ("none", "relu", "elu", "relu6", "leaky", "swish", "sigmoid", "hard_sigmoid", "hard_swish")
 
 
 class Words(Protocol):
@@ -135,6 +137,8 @@ class Architecture:
     channels: int = 3
     width: float = 1.0
 
+    ONE_OF: ClassVar[Mapping[str, tuple[Any, ...]]] = {}  # field -> its values, where not all of their kind will do
+
     def __post_init__(self) -> None:
         for field in ("classes", "image", "channels"):
             if not (isinstance(getattr(self, field), int) and getattr(self, field) >= 1):
@@ -150,6 +154,10 @@ class Architecture:
         if not isinstance(value, kind if kind is not float else (int, float)) or (kind is not bool and value is True):
             words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
             raise InputError(f"{name}={value!r} is not allowed: {words.get(kind, kind.__name__)}")
+        if kind is int and value < 0:
+            raise InputError(f"{name}={value!r} is not allowed: a whole number from 0")
+        if value not in self.ONE_OF.get(name, (value,)):
+            raise InputError(f"{name}={value!r} is not allowed: {', '.join(map(str, self.ONE_OF[name]))}")
         if name.startswith("drop"):
             for rate in value if isinstance(value, tuple) else (value,):
                 if not 0 <= rate < 1:

@@ -12,9 +12,10 @@ Padding: the two convolutions of block 1 have none (VALID), all else is SAME.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from dsresearch.networks.blocks import conv_bn, separable
-from dsresearch.networks.vocabulary import Architecture, Map, Words
+from dsresearch.networks.vocabulary import ACTIVATIONS, Architecture, Map, Words
 
 EPSILON = 1e-3
 ENTRY = ((128, 128), (256, 256), (728, 728))  # blocks 2, 3, 4
@@ -45,6 +46,8 @@ class Xception(Architecture):
     hidden: int = 0
     dropout: float = 0.5
     small: bool = False
+
+    ONE_OF: ClassVar = {"between": ACTIVATIONS}
 
     def __call__(self, net: Words, x: Map) -> Map:
         padding, stride = ("SAME", 1) if self.small else ("VALID", 2)

@@ -30,8 +30,8 @@ def algorithm(
     | cpu      | up to 8, in 4 groups or more | taps      | 11 ms a channel, dense products 110 ms whatever the groups |
     | cpu      | 2 or 3                       | patches   | a stem's three directions 9 ms, dense 15 |
     | cpu      | more                         | dense     | products at 85 GFLOP/s; taps grow with the channels |
-    | gpu, tpu | 1                            | taps      | they fuse with their neighbours |
-    | gpu, tpu | more                         | library   | its routines serve groups |
+    | gpu, tpu | 1                            | taps      | not measured: that XLA fuses them with their neighbours |
+    | gpu, tpu | more                         | library   | not measured: that its routines serve groups |
     """
     if native:
         return "native"
