@@ -1,5 +1,6 @@
 """What the launcher decides without training anything."""
 
+import argparse
 import io
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from dsresearch import data, runtime
+from dsresearch import cli, data, runtime
 from dsresearch.design import InputError
 from dsresearch.launch import ENVIRONMENT, Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
 from dsresearch.plan import Request, plan
-from dsresearch.runtime import FAILED
+from dsresearch.runtime import DONE, FAILED, STOPPED
 from dsresearch.store import Store, write_json
 
 
@@ -145,3 +146,18 @@ def test_what_a_process_without_a_cell_says_of_its_progress_is_told(tmp_path: Pa
     one.start = start
     assert one._to_its_end("part") == 0
     assert one.out.getvalue().splitlines() == ["one", "two"]
+
+
+@pytest.mark.parametrize(("command", "status"), [("status", DONE), ("run", STOPPED)])
+def test_a_reader_that_has_gone_is_no_end_of_a_training(
+    monkeypatch: pytest.MonkeyPatch, command: str, status: int
+) -> None:
+    """`dsresearch run ... | head` has not done what it was asked for."""
+
+    def told(_: argparse.Namespace) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", io.StringIO())
+    monkeypatch.setitem(cli.COMMANDS, command, told)  # type: ignore[arg-type]
+    words = {"status": ["status", "runs/study"], "run": ["run", "hybrid"]}[command]
+    assert cli.main(words) == status

@@ -154,7 +154,7 @@ class Architecture:
         if not isinstance(value, kind if kind is not float else (int, float)) or (kind is not bool and value is True):
             words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
             raise InputError(f"{name}={value!r} is not allowed: {words.get(kind, kind.__name__)}")
-        if kind is int and value < 0:
+        if isinstance(value, int) and value < 0:
             raise InputError(f"{name}={value!r} is not allowed: a whole number from 0")
         if value not in self.ONE_OF.get(name, (value,)):
             raise InputError(f"{name}={value!r} is not allowed: {', '.join(map(str, self.ONE_OF[name]))}")
