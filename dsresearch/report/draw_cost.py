@@ -170,12 +170,12 @@ def _draw_grid(axes: Axes, grid: pd.DataFrame, names: list[str]) -> None:
     shown = table.mask(np.triu(np.ones(table.shape, bool), 1))
     small = len(names) <= 14
     sns.heatmap(shown, ax=axes, cmap="crest", annot=small, fmt=".1f", annot_kws={"fontsize": 5}, linewidths=0.4,
-                linecolor="#ffffff", cbar_kws={"label": "discordance, %", "shrink": 0.7}, vmin=0)  # fmt: skip
+                linecolor="#ffffff", cbar_kws={"label": "discordance, %", "shrink": 0.7}, vmin=0,
+                rasterized=not small)  # fmt: skip
     places = [at + 0.5 for at in range(len(names))]
     axes.set_yticks(places, [label(name) for name in names], fontsize=5.5, rotation=0)
-    axes.set_xticks(
-        places, [label(name) for name in names], fontsize=5.5, rotation=60, ha="right", rotation_mode="anchor"
-    )
+    turned = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if small else {"rotation": 90}
+    axes.set_xticks(places, [label(name) for name in names], fontsize=5.5 if small else 4.5, **turned)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0)
     axes.grid(visible=False)
@@ -192,4 +192,4 @@ def _draw_excess(axes: Axes, excess: pd.DataFrame, cells: list[Cell]) -> None:
     axes.set_yticks(range(len(shown)), [label(cell.name) for cell in shown], fontsize=5.5)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("excess over the seed control, pp")
+    axes.set_xlabel("excess over seed, pp")

