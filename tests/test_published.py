@@ -120,7 +120,7 @@ def test_both_recipes_of_the_xception_paper_have_names() -> None:
         ("fractalnet", {"choices": {"design.drop_path": [1.0]}}, "drop_path=1.0 is not allowed: a number from 0 up to"),
         ("fractalnet", {"choices": {"design.drop_path": [-0.1]}}, "drop_path=-0.1 is not allowed"),
         ("fractalnet", {"choices": {"design.global_share": [1.5]}}, "global_share=1.5 is not allowed"),
-        ("fractalnet", {"choices": {"design.columns": [0]}}, "columns=0 is not allowed: a whole number from 1"),
+        ("fractalnet", {"choices": {"design.columns": [0]}}, "design.columns=0 is not allowed: a whole number from 1"),
         ("fractalnet", {"choices": {"design.columns": ["two"]}}, "columns='two' is not allowed: a whole number"),
         ("fractalnet", {"choices": {"design.image": [16]}}, "image=16 is not allowed: too small for the strides"),
         ("fractalnet", {"choices": {"design.width": [0.001]}}, "width=0.001 is not allowed: it leaves no channel"),

@@ -14,6 +14,7 @@ from jax import lax
 from dsresearch import operators
 from dsresearch.networks.vocabulary import Padding, pads
 from dsresearch.operators import shards
+from dsresearch.operators.geometry import wide_dtype
 
 Array = jax.Array
 
@@ -67,7 +68,7 @@ def max_pool(x: Array, window: int, stride: int, padding: Padding) -> Array:
 def avg_pool(x: Array, window: int, stride: int, padding: Padding, *, count_padding: bool = False) -> Array:
     """Mean over windows of [N, H, W, C], in float32; padded zeros count as pixels (PyTorch) or not (TensorFlow)."""
     amounts = pads(x.shape[1:3], (window, window), stride, 1, padding)
-    total = _over_windows(pad(x, amounts).astype(_wide(x)), jnp.add, window, stride)
+    total = _over_windows(pad(x, amounts).astype(wide_dtype(x.dtype)), jnp.add, window, stride)
     if count_padding:
         return (total / window**2).astype(x.dtype)
     inside = [
@@ -76,11 +77,6 @@ def avg_pool(x: Array, window: int, stride: int, padding: Padding, *, count_padd
     ]
     counts = np.outer(*inside)[None, :, :, None]
     return (total * jnp.asarray(1 / counts, total.dtype)).astype(x.dtype)
-
-
-def _wide(x: Array) -> jnp.dtype:
-    """The dtype of sums: float32, or float64 for float64."""
-    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 # --- channels -----------------------------------------------------------------------------------------------------
@@ -194,7 +190,7 @@ def deformable_conv(
         samples = samples * jnp.moveaxis(mask.reshape(n, rows, columns, parts, taps), 3, 1)[..., None]
     patches = jnp.transpose(samples, (0, 2, 3, 4, 1, 5)).reshape(n, rows, columns, taps, groups, -1)
     filters = kernel.reshape(taps, kernel.shape[2], groups, -1)
-    y = jnp.einsum("nrctgi,tigm->nrcgm", patches, filters, preferred_element_type=_wide(x))
+    y = jnp.einsum("nrctgi,tigm->nrcgm", patches, filters, preferred_element_type=wide_dtype(x.dtype))
     return y.reshape(n, rows, columns, -1).astype(x.dtype)
 
 

@@ -1,7 +1,8 @@
 """What an arm trains: the study's own stack, as a Design says, or a published network, fitted to the pictures."""
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from dsresearch import cost
@@ -60,11 +61,23 @@ def design_of(point: str, pictures: Pictures, changes: Mapping[str, Any]) -> Var
     for key, value in own.items():
         if changes.get(key, value) != value:
             raise InputError(f"design.{key}={changes[key]!r} is not allowed: the pictures have {value}")
-    design: Architecture = replace("design", named(point), {key: _plain(value) for key, value in changes.items()} | own)
-    if "image" in changes:
-        cost.network(design)
-    least = design.image if "image" in changes else cost.smallest(design)
-    return dataclasses.replace(design, image=-(-least // side) * side)
+    with _fields_as_keys(point):
+        plain = {key: _plain(value) for key, value in changes.items()}
+        design: Architecture = replace("design", named(point), plain | own)
+        if "image" in changes:
+            cost.network(design)
+        least = design.image if "image" in changes else cost.smallest(design)
+        return dataclasses.replace(design, image=-(-least // side) * side)
+
+
+@contextlib.contextmanager
+def _fields_as_keys(point: str) -> Iterator[None]:
+    """What is wrong with a field of a published network, said of the key that the user typed."""
+    try:
+        yield
+    except InputError as error:
+        field = str(error).partition("=")[0]
+        raise InputError(f"design.{error}" if field in fields_of([point]) else str(error)) from None
 
 
 def _plain(value: Any) -> Any:
