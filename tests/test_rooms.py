@@ -55,7 +55,9 @@ HOUSE = {
     "cost": Room("design networks"),
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
-    "exactness": Room("design runtime operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"),
+    "exactness": Room(
+        "design runtime operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"
+    ),
     "data": Room(
         "design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"
     ),
