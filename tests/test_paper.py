@@ -126,12 +126,14 @@ def test_figure_4_is_decided_on_cifar_10_at_190_epochs_alone(
     tmp_path: Path, dataset: str, profile: str, expected: str
 ) -> None:
     found = results(tmp_path, dataset=dataset, profile=profile)
-    row = CHECKS["difference"](found, arm="resnext", value=0.62, reading="B")
+    row = CHECKS["difference"](found, arm="resnext", value=0.62, reading="B", against=0.12)
     assert row.status == expected
+    torn = CHECKS["difference"](found, arm="resnext", value=0.62, reading="B", against=float(row.value)).status
+    assert torn == ("undecided" if expected == "reproduced" else "not run"), "an interval that holds both tells nothing"
     d = (np.array(good_study()["resnext", "", "width"]) - np.array(good_study()["separable", "", "width"])) / 100
     interval = stats.ttest_1samp(d, 0).confidence_interval()
     assert (float(row.lo), float(row.hi)) == pytest.approx((interval.low, interval.high), abs=0.005)
-    other = CHECKS["difference"](found, arm="resnext", value=5.0, reading="A").status
+    other = CHECKS["difference"](found, arm="resnext", value=5.0, reading="A", against=0.12).status
     assert other == ("not" if expected == "reproduced" else "not run")
     verdict = CHECKS["verdict"](found, reading="hybrid")
     assert verdict.value in ("SUPPORTED", "CONSISTENT", "UNDECIDED", "INVALID", "INCOMPLETE")

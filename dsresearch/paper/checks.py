@@ -42,10 +42,11 @@ def _word(holds: bool) -> str:
 # --- from studies -----------------------------------------------------------------------------------------------
 
 
-def difference(results: Results, arm: str, value: float, reading: str) -> Finding:
+def difference(results: Results, arm: str, value: float, reading: str, against: float) -> Finding:
     """A row of Figure 4 under a reading of its statistic, with its interval; decided by the papers' own setting alone.
 
-    A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0.
+    A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0. One that holds `against`,
+    what the figure tells the arm apart from, as well as the arm's own value tells nothing.
     """
     chosen = results.hybrid()
     found = chosen[1].comparison(arm) if chosen else None
@@ -53,9 +54,10 @@ def difference(results: Results, arm: str, value: float, reading: str) -> Findin
         return NOT_RUN
     name, study = chosen
     lo, hi = found["a_bca95"] if reading == "A" else _folded(*found["t95"])
-    inside = round(lo, 2) <= value <= round(hi, 2)
+    inside, other = (round(lo, 2) <= one <= round(hi, 2) for one in (value, against))
+    word = "undecided" if inside and other else _word(inside)
     ours = f"{found[reading.lower()]:.2f}"
-    return Finding(_word(inside) if study.decides else "not run", ours, f"{lo:.2f}", f"{hi:.2f}", name)
+    return Finding(word if study.decides else "not run", ours, f"{lo:.2f}", f"{hi:.2f}", name)
 
 
 def _folded(lo: float, hi: float) -> tuple[float, float]:
