@@ -45,8 +45,8 @@ def _word(holds: bool) -> str:
 def difference(results: Results, arm: str, value: float, reading: str, against: float) -> Finding:
     """A row of Figure 4 under a reading of its statistic, with its interval; decided by the papers' own setting alone.
 
-    A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0. One that holds `against`,
-    what the figure tells the arm apart from, as well as the arm's own value tells nothing.
+    A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0. One that also holds
+    `against`, which the figure tells the arm apart from, decides nothing.
     """
     chosen = results.hybrid()
     found = chosen[1].comparison(arm) if chosen else None
