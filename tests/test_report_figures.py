@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from study_builder import good_study, undrawn, write_epochs, write_study
 
 from dsresearch.design import InputError
 from dsresearch.report import Analysis, draw_cost, draw_curves, draw_design, draw_trials, read_study
 from dsresearch.report.figures import figure_files
-from dsresearch.report.style import ARMS, CONTROL_COLOUR, Picture, looks
+from dsresearch.report.style import ARMS, COLUMN, CONTROL_COLOUR, Picture, looks, picture
 
 ORDER = [f"f{at}" for at in range(1, 11)]
 
@@ -150,3 +151,15 @@ def test_no_identifier_of_a_picture_is_random(tmp_path: Path) -> None:
     assert one.svg == two.svg
     assert one.files == two.files
     assert not re.search(r"20\d\d-\d\d-\d\d", one.svg)
+
+
+def test_the_line_under_a_narrow_figure_is_not_cut_off() -> None:
+    figure = Figure(figsize=(COLUMN, 2.0), layout="constrained")
+    figure.add_subplot()
+    source = "hybrid, CIFAR-10 (JPEG copy), profile custom (from cpu), 20 trials, 10000 test pictures, runs "
+    source += "8959e293271b, " * 9
+    picture("one", figure, pd.DataFrame(), title="", caption="", alt="", source=source)
+    (line,) = (text for text in figure.texts if text.get_text().startswith("hybrid"))
+    box = line.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert line.get_text().replace("\n", " ") == source.strip(), "nothing is left out"

@@ -6,6 +6,7 @@ PNG and SVG hold no date and no path: the same rows give the same bytes.
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from dsresearch.report.cell import Cell, one_line
 
 COLUMN, PAGE = 3.5, 7.1  # inches: one column of a two-column paper, and both
 MOST_ARMS = 40  # of a figure: with more nobody can tell them apart, and drawing takes minutes
+SMALL_LETTER = 2.8  # points that a letter of the line under a drawing takes on average, and a little more
 LONGEST = 36  # characters of a name beside a figure, else it leaves no room to draw
 WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power", "f11_continuum", "f12_factor")
 INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas
@@ -139,7 +141,8 @@ def picture(
     name: str, figure: Figure, drawn: pd.DataFrame, *, title: str, caption: str, alt: str, source: str
 ) -> Picture:
     """A drawn figure as files; `source` (study and commit) stands small under the drawing itself."""
-    figure.supxlabel(label(source), x=0.995, ha="right", fontsize=5, color=SOFT)
+    line = int(72 * figure.get_figwidth() / SMALL_LETTER)
+    figure.supxlabel("\n".join(textwrap.wrap(label(source), line)), x=0.995, ha="right", fontsize=5, color=SOFT)
     files = {f"{name}.csv": drawn.to_csv(index=False, lineterminator="\n", float_format="%.6f").encode()}
     svg = ""
     figure.draw_without_rendering()
