@@ -203,7 +203,7 @@ def test_every_reading_of_the_hybrid_has_its_own_verdict(tmp_path, capsys):
     for text in ("CONSISTENT for hybrid", "NOT SUPPORTED for hybrid_residual", "UNDECIDED for hybrid_learned"):
         assert f"\nverdict: {text}\n" in printed
     told = " ".join(printed.split())
-    assert "by simulation: 45 % for this design (10 trials, 10000 test pictures)" in told
+    assert "as far as the paper's: 45 % for this design (10 trials, 10000 test pictures)" in told
     assert "9 % for 10 trials, 6000 test pictures; 96 % for 20 trials, 10000 test pictures" in told
 
 
