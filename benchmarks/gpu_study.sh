@@ -54,8 +54,8 @@ if [ -n "${PICTURES:-}" ]; then "$python" -m dsresearch data import "$PICTURES" 
 
 # Train what is missing of a study's arms until the minutes are over: `slice FOLDER STUDY PROFILE words...`.
 sliced=()
-running=
-trap '[ -z "$running" ] || kill -TERM "$running" 2> /dev/null || true' TERM INT
+running= stopped=
+trap 'stopped=yes; [ -z "$running" ] || kill -TERM "$running" 2> /dev/null || true' TERM INT
 slice() {
     local folder=$to/$1 study=$2 profile=$3 left newest status=0
     shift 3
@@ -69,7 +69,7 @@ slice() {
         rm "$folder"/unfinished.*
     fi
     left=$((ends - $(date +%s)))
-    [ "$left" -gt 20 ] || return 75
+    [ "$left" -gt 20 ] && [ -z "$stopped" ] || return 75
     timeout --signal=TERM --kill-after=45 "$left" "$python" -m dsresearch run "$study" --profile "$profile" \
         --data "$data" --out "$folder" --workers 1 --yes "${settings[@]}" "$@" &
     running=$!

@@ -214,3 +214,14 @@ def test_bounds_on_a_whole_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             with pytest.raises(InputError, match=r"too large|decode to more than 899"):
                 data.import_pictures(source, "pets")
     assert len(data.import_pictures(source, "pets").labels) == 18
+
+
+def test_the_extension_headers_of_a_tar_have_a_bound_together(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They count as no file's bytes, and eight of them may stand before each of a million files."""
+    content = b"".join(_extended(comment="x") for _ in range(3))
+    (tmp_path / "bad.tar").write_bytes(content + bytes(10_240))
+    monkeypatch.setattr(archive, "_MAX_HEADERS", 30)
+    with pytest.raises(InputError, match="its extension headers are too large, allowed: 30 bytes together"):
+        list(archive.files(tmp_path / "bad.tar"))

@@ -32,7 +32,7 @@ for epoch in 4 5; do
     touch "$folder/cells/begun/checkpoint/000000-00000$epoch.sha256"
 done
 if [ -n "$STOPPED_AFTER" ]; then # half a second for the epoch to end, once it is asked to stop
-    trap 'sleep 0.5; echo kept > "$folder/cells/begun/checkpoint/kept"; exit 75' TERM
+    trap 'sleep 0.5; echo kept > "$folder/cells/begun/checkpoint/kept"; exit $STOPPED_AFTER' TERM
     touch trains.txt
     while true; do sleep 0.1; done
 fi
@@ -120,11 +120,11 @@ def test_a_wrong_word_and_no_time_ask_for_nothing(checkout: Path) -> None:
     assert trained(checkout, "--minutes", "0") == (75, [])
 
 
-@pytest.mark.parametrize("how", ["signal", "minutes"])
-def test_a_slice_that_is_stopped_packs_when_nothing_writes_any_more(checkout: Path, how: str) -> None:
-    """Whoever lends the machine stops the script; what trains gets its time to keep a checkpoint."""
+@pytest.mark.parametrize(("how", "status"), [("signal", "75"), ("signal", "0"), ("minutes", "75")])
+def test_a_slice_that_is_stopped_packs_when_nothing_writes_any_more(checkout: Path, how: str, status: str) -> None:
+    """Whoever lends the machine stops the script; what trains gets its time to keep a checkpoint, or to be done."""
     minutes = "0.4" if how == "minutes" else "5"  # of which 20 s go to none
-    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": "99", "STOPPED_AFTER": "a request", "DATA": "digits"}
+    named = {"PYTHON": str(checkout / "python"), "ENDS_AT": "99", "STOPPED_AFTER": status, "DATA": "digits"}
     script = subprocess.Popen(
         ["bash", f"benchmarks/{SCRIPT.name}", "--tiny", "--minutes", minutes], cwd=checkout, env={**os.environ, **named}
     )
@@ -137,3 +137,4 @@ def test_a_slice_that_is_stopped_packs_when_nothing_writes_any_more(checkout: Pa
     with tarfile.open(fileobj=io.BytesIO(b"".join(part.read_bytes() for part in sorted(study.glob("unf*"))))) as tar:
         assert "cells/begun/checkpoint/kept" in tar.getnames()
     assert not (study / "cells").exists()
+    assert (checkout / "asked.txt").read_text().count("run ") == 1, "nothing more is begun"
