@@ -71,7 +71,7 @@ def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_a
         assert len(equal) < len(arms)  # else nothing is left out
         lowest = min(equal, key=lambda g: error[g].mean())
         difference = (error[1] - error[max(error)]).mean()
-        assert f"a regular convolution (G = 1, {off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
+        assert f"one group (G = 1, a whole convolution before the 1x1, {off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
         assert f"(G = {', '.join(map(str, equal))})" in told
         assert f"that of G = {lowest}" in told or (lowest == max(arms) and "that of the separable end" in told)
 
@@ -80,7 +80,7 @@ def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_a
     ("arms", "said"),
     [
         (("g2", "g4", "g8", "g16"), "with G = 2 ("),  # the regular end is still to be trained
-        (("g1", "g2", "g4", "g8"), "with a regular convolution (G = 1, "),
+        (("g1", "g2", "g4", "g8"), "with one group (G = 1, a whole convolution before the 1x1, "),
         (("g1_relu", "g2_relu", "g4_relu", "g8_relu", "separable_relu"), ""),  # not what the baseline is the end of
     ],
 )

@@ -1,5 +1,6 @@
 """What would change our mind: the spread's interval, the trials and the hours, against a table, scipy and hand."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,18 @@ def test_the_price_of_a_trial_is_all_seconds_by_the_trials_they_made(tmp_path: P
     assert "took 3 minutes" in told
     assert "The word on hybrid is CONSISTENT now" in told
     assert f"{np.std(analysis.d(analysis.control('seed')), ddof=1):.2f} pp" in told
+
+
+def test_trials_of_one_pool_say_what_more_of_them_cannot_show(tmp_path: Path) -> None:
+    """With trials without end the corrected standard error is sd * sqrt(n_test / n_train), here of 10,000 and 50,000."""
+    drawn = Analysis(read_study(write_study(tmp_path / "drawn", good_study())))
+    spread = float(np.std(drawn.d(drawn.control("seed")), ddof=1))
+    told = " ".join(prospects(drawn))
+    assert f"stays above {spread * math.sqrt(0.2):.2f} pp, and more trials than these show" in told
+    noisy = Analysis(read_study(write_study(tmp_path / "noisy", good_study(spread=60))))
+    assert "no number of trials shows equal arms to lie within ±0.25 pp" in " ".join(prospects(noisy))
+    standard = write_study(tmp_path / "standard", good_study(spread=60), protocol={"split": "standard"})
+    assert "one pool" not in " ".join(prospects(Analysis(read_study(standard))))
 
 
 def test_a_study_without_noise_or_hybrid_says_nothing(tmp_path: Path) -> None:

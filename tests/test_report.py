@@ -245,6 +245,24 @@ def test_matched_arms_pair_with_the_one_baseline_and_say_how_far_they_match(tmp_
     assert float(row["mean_diff_pp"]) == pytest.approx(0.67)
 
 
+def test_a_network_under_several_names_is_one_row_where_people_read():
+    """Inception nearest in parameters is Inception nearest in multiply-adds; the hybrid is of the baseline's size."""
+    study = read_study(Path(__file__).parents[1] / "results" / "hybrid-digits-full")
+    full = table4(Analysis(study))
+    matched = [(row["setup"], row["match"]) for row in full.narrow().rows if row["match"] != "width"]
+    assert matched == [
+        ("inception", "params"),
+        ("resnext", "params"),
+        ("inception_reformulated", "params"),
+        ("hybrid_learned", "params"),
+        ("inception_reformulated", "macs"),
+    ]
+    assert "| macs matched   | `hybrid`" not in to_markdown(full, full=False)
+    assert "| macs matched   | `hybrid`" in to_markdown(full)
+    assert len(to_csv(full).splitlines()) == 1 + len(full.rows) == 1 + 13 + 14
+    assert "one row here" in full.caption
+
+
 def test_figures_hold_what_their_csv_says(tmp_path, drawn):
     wrong = good_study()
     write_epochs(write_study(tmp_path, wrong), wrong)

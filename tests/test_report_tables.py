@@ -239,9 +239,9 @@ def test_t8_decides_only_on_the_papers_pictures_and_schedule(tmp_path: Path) -> 
     assert noisy["fig4-hybrid"]["status"] == "undecided"
     digits = by(rows(write_study(tmp_path / "c", dataset="digits"), "claims"), "claim_id")
     assert {row["status"] for row in digits.values()} == {"not run"}
-    assert digits["fig4-resnext"]["caveat"] == "other pictures than the paper's; here: reproduced"
+    assert digits["fig4-resnext"]["caveat"] == "other pictures than the paper's; shown here: a difference"
     schedule = by(rows(write_study(tmp_path / "d", profile="full"), "claims"), "claim_id")
-    assert schedule["fig4-hybrid"]["caveat"] == "not the paper's schedule; here: reproduced"
+    assert schedule["fig4-hybrid"]["caveat"] == "not the paper's schedule; shown here: equality within the margin"
 
 
 def test_t9_plans_as_the_reference_does(tmp_path: Path) -> None:

@@ -8,12 +8,11 @@ import pandas as pd
 from dsresearch.paper.checks import expected_noise
 from dsresearch.paper.claims import Claims
 from dsresearch.paper.facts import DESIGNS, Results, StudyFacts, key_of
-from dsresearch.statistics import chances
+from dsresearch.report.planning import PRINTED_STUDIES, chance_of_support
 from dsresearch.statistics.power import PLANNED_ERROR
 from dsresearch.studies import PROFILES
 
 MARGIN, ALPHA = 0.25, 0.05  # of the planned designs, as the protocol's defaults
-SIMULATED = 4_000  # studies behind a chance: a Monte-Carlo error below one percentage point
 
 
 def numbers(results: Results, claims: Claims) -> dict[str, str]:
@@ -25,6 +24,8 @@ def numbers(results: Results, claims: Claims) -> dict[str, str]:
         found |= {f"count/{name}/{key}": f"{count[key]:,}" for key in ("trainable", "macs")}
     found |= {f"claims/{status}": str(n) for status, n in claims.counts().items()}
     found["claims/all"] = str(len(claims.rows))
+    trained = [row for row in claims.rows if row["status"] != "not run" and row["ours_from"] in results.studies]
+    found["claims/trained"] = str(len(trained))
     found |= {f"paper/{row['id']}": str(row["paper_value"]) for row in claims.rows}
     return found
 
@@ -32,10 +33,10 @@ def numbers(results: Results, claims: Claims) -> dict[str, str]:
 def _planning() -> Iterator[tuple[str, str]]:
     a, b = expected_noise()
     yield from (("noise/A", f"{a:.2f}"), ("noise/B", f"{b:.3f}"), ("noise/error", f"{PLANNED_ERROR:g}"))
-    yield "simulated", f"{SIMULATED:,}"
+    yield "simulated", f"{PRINTED_STUDIES:,}"
     for profile, n_test in DESIGNS.items():
         trials, epochs = PROFILES[profile]["protocol"]["trials"], PROFILES[profile]["recipe"]["epochs"]
-        chance = chances(trials, n_test, MARGIN, ALPHA, studies=SIMULATED)["SUPPORTED"]
+        chance = chance_of_support(trials, n_test, MARGIN, ALPHA)["SUPPORTED"]
         yield f"design/{profile}/trials", str(trials)
         yield f"design/{profile}/tested", f"{n_test:,}"
         yield f"design/{profile}/epochs", str(epochs)
@@ -59,6 +60,7 @@ def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
         if len(of) > 1:
             yield f"{key}/error-sd", f"{of['error_pct'].std():.2f}"
         yield f"{key}/params", f"{of['params'].iloc[0]:,}"
+    yield from _largest(rows)
     if study.twins is not None:
         yield from _of_twins(study.twins)
     noisy = sum(bool(found["control_kind"] and found["sd"]) for found in verdict["comparisons"])
@@ -66,6 +68,15 @@ def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
     yield "controls/any", f"{100 * (1 - 0.95**noisy):.0f}"  # a 95 % interval of one of them excludes 0 by chance
     for found in verdict["comparisons"]:
         yield from ((f"{key_of(found)}/{name}", text) for name, text in _of_comparison(found))
+
+
+def _largest(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:
+    """The largest difference to the baseline that each arm and control has in one trial, without its sign."""
+    baseline = rows[(rows["role"] == "baseline") & (rows["control_kind"] == "")].set_index("trial")["error_pct"]
+    for key, of in rows.groupby("key", sort=False):
+        largest = (of.set_index("trial")["error_pct"] - baseline).abs().max()
+        if pd.notna(largest):
+            yield f"{key}/largest", f"{largest:.2f}"
 
 
 def _of_twins(rows: pd.DataFrame) -> Iterator[tuple[str, str]]:

@@ -26,8 +26,11 @@ def interior(analysis: Analysis) -> tuple[str, ...]:
 
 
 def _beginning(groups: int, more: str) -> str:
-    """What the low end of a series is called, with more in brackets: it is a regular convolution at G = 1 alone."""
-    return f"a regular convolution (G = 1, {more})" if groups == 1 else f"G = {groups} ({more})"
+    """What the low end of a series is called, with more in brackets.
+
+    At G = 1 the first convolution is whole, and the 1x1 still stands behind it: no single regular convolution.
+    """
+    return f"one group (G = 1, a whole convolution before the 1x1, {more})" if groups == 1 else f"G = {groups} ({more})"
 
 
 def _ends(analysis: Analysis, plain: Series) -> str:
@@ -137,7 +140,7 @@ def _activation(analysis: Analysis, plain: Series) -> str:
     if not said:
         return "No activation between the operations has been run along the continuum."
     return (
-        f"An activation between the two operations changes the error: {'; '.join(said)} that it helps deep segments "
+        f"An activation between the two operations moves the mean error: {'; '.join(said)} that it helps deep segments "
         "and harms those of one channel (Chollet 2017, section 4.7)."
     )
 

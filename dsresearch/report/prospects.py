@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
@@ -43,7 +44,8 @@ def prospects(analysis: Analysis) -> tuple[str, ...]:
     if not analysis.readings() or len(d) < 2 or float(sd(d)) == 0.0:
         return ()
     needed = trials_needed(float(sd(d)), analysis.study.protocol.margin, analysis.study.protocol.alpha)
-    return (_seen(analysis, d), _needed(analysis, d, needed), *_hours(analysis, needed), _words(analysis))
+    said = (_seen(analysis, d), _needed(analysis, d, needed), *_one_pool(analysis, d))
+    return (*said, *_hours(analysis, needed), _words(analysis))
 
 
 def trials_needed(sigma: float, margin: float, alpha: float) -> int | None:
@@ -78,6 +80,21 @@ def _needed(analysis: Analysis, d: np.ndarray, needed: int | None) -> str:
     return (
         f"To show equal arms to lie within ±{protocol.margin:g} pp with that chance takes {_count(needed)} trials "
         f"({_count(few)} to {_count(many)} over the interval of the spread)."
+    )
+
+
+def _one_pool(analysis: Analysis, d: np.ndarray) -> tuple[str, ...]:
+    """What more trials cannot give where all draw their splits from one pool (Nadeau and Bengio 2003)."""
+    study, protocol = analysis.study, analysis.study.protocol
+    if not protocol.draws_split:
+        return ()
+    error = float(sd(d)) * math.sqrt(study.n_test / study.n_train)  # what is left of it with trials without end
+    least = float(stats.norm.ppf(1 - protocol.alpha)) * error
+    shown = "no number of trials shows" if least >= protocol.margin else "more trials than these show"
+    return (
+        "This takes the trials as independent. They draw their test pictures from one pool: corrected for that (Nadeau and "
+        f"Bengio), the standard error stays above {error:.2f} pp, and {shown} equal arms to lie within "
+        f"±{protocol.margin:g} pp for pictures beyond the pool.",
     )
 
 

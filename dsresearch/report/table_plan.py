@@ -225,10 +225,11 @@ def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell,
     margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
     same, apart = found.p_tost < alpha, found.t95.lo > margin or found.t95.hi < -margin
     holds, fails = (same, apart) if equal else (differs.get(cell, 1.0) < alpha, same)
-    says = "reproduced" if holds else "not reproduced" if fails else "undecided"
     if _decides(analysis):
-        return row | {"caveat": f"{row['caveat']}; here: {says}"}
-    return row | {"status": says}
+        differ, alike = (fails, holds) if equal else (holds, fails)
+        here = "a difference" if differ else "equality within the margin" if alike else "neither difference nor equality"
+        return row | {"caveat": f"{row['caveat']}; shown here: {here}"}
+    return row | {"status": "reproduced" if holds else "not reproduced" if fails else "undecided"}
 
 
 def _nearest(analysis: Analysis) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class Field:
 class Table:
     """Columns, rows and a caption that says where the numbers come from; notes stand below it, a line each.
 
-    `full_caption` explains the columns that only the full spelling shows.
+    `full_caption` explains the columns that only the full spelling shows. `repeated`: places of the rows that say again
+    what another says; they stand where `full_only` columns do.
     """
 
     name: str
@@ -58,6 +59,12 @@ class Table:
     rows: tuple[Mapping[str, Any], ...]
     notes: tuple[str, ...] = ()
     full_caption: str = ""
+    repeated: frozenset[int] = frozenset()
+
+    def narrow(self) -> "Table":
+        """The table without the rows that say again what another says."""
+        rows = tuple(row for at, row in enumerate(self.rows) if at not in self.repeated)
+        return dataclasses.replace(self, rows=rows, repeated=frozenset())
 
     def shown(self, full: bool) -> tuple[Field, ...]:
         """The columns of a spelling for people."""
@@ -66,6 +73,7 @@ class Table:
 
 def shortened(table: Table) -> Table:
     """The table as far as a page or a terminal shows it, with a note where rows are left out."""
+    table = table.narrow()
     left_out = len(table.rows) - MOST_ROWS
     if left_out <= 0:
         return table
@@ -109,6 +117,7 @@ SHORT: Mapping[Any, str] = {
 
 def to_markdown(table: Table, full: bool = True) -> str:
     """A pipe table under its title, caption below; readable as plain text. `full` shows the columns of the file."""
+    table = table if full else table.narrow()
     fields = table.shown(full)
     words: Mapping[Any, str] = {} if full else SHORT
     cells = [[_markdown(field, words.get(row[field.key], row[field.key])) for field in fields] for row in table.rows]
@@ -170,6 +179,7 @@ def to_latex(table: Table) -> str:
 
     No wider than the line: wider ones are scaled down, narrow ones left as they are. Notes on rows stand below.
     """
+    table = table.narrow()
     fields = [field for field in table.shown(full=False) if field.key != "note"]
     columns = "".join("r" if field.numeric else "l" for field in fields)
     kind = "table*" if _characters(table, fields) > _COLUMN_CHARACTERS else "table"
