@@ -71,7 +71,8 @@ def test_at_equal_size_the_regular_end_is_told_and_the_lowest_of_the_arms_that_a
         assert len(equal) < len(arms)  # else nothing is left out
         lowest = min(equal, key=lambda g: error[g].mean())
         difference = (error[1] - error[max(error)]).mean()
-        assert f"one group (G = 1, a whole convolution before the 1x1, {off[1]:+.0f} % of the size) is {difference + 0.0:+.2f} pp" in told
+        size_of = f"a whole convolution before the 1x1, {off[1]:+.0f} % of the size"
+        assert f"one group (G = 1, {size_of}) is {difference + 0.0:+.2f} pp" in told
         assert f"(G = {', '.join(map(str, equal))})" in told
         assert f"that of G = {lowest}" in told or (lowest == max(arms) and "that of the separable end" in told)
 

@@ -59,7 +59,7 @@ def test_the_price_of_a_trial_is_all_seconds_by_the_trials_they_made(tmp_path: P
 
 
 def test_trials_of_one_pool_say_what_more_of_them_cannot_show(tmp_path: Path) -> None:
-    """With trials without end the corrected standard error is sd * sqrt(n_test / n_train), here of 10,000 and 50,000."""
+    """Without end of trials the corrected standard error is sd * sqrt(n_test / n_train), here of 10,000 and 50,000."""
     drawn = Analysis(read_study(write_study(tmp_path / "drawn", good_study())))
     spread = float(np.std(drawn.d(drawn.control("seed")), ddof=1))
     told = " ".join(prospects(drawn))

@@ -92,8 +92,8 @@ def _one_pool(analysis: Analysis, d: np.ndarray) -> tuple[str, ...]:
     least = float(stats.norm.ppf(1 - protocol.alpha)) * error
     shown = "no number of trials shows" if least >= protocol.margin else "more trials than these show"
     return (
-        "This takes the trials as independent. They draw their test pictures from one pool: corrected for that (Nadeau and "
-        f"Bengio), the standard error stays above {error:.2f} pp, and {shown} equal arms to lie within "
+        "This takes the trials as independent. They draw their test pictures from one pool: corrected for that (Nadeau "
+        f"and Bengio), the standard error stays above {error:.2f} pp, and {shown} equal arms to lie within "
         f"±{protocol.margin:g} pp for pictures beyond the pool.",
     )
 

@@ -96,8 +96,8 @@ _FULL_LEGEND = (
 
 
 _ONE_NETWORK = (
-    "A network that is the nearest in parameters and in multiply-adds, or of the baseline's size already, is one row here; "
-    "the files have it under each name."
+    "A network that is the nearest in parameters and in multiply-adds, or of the baseline's size already, is one row "
+    "here; the files have it under each name."
 )
 
 
@@ -106,7 +106,8 @@ def _deviations(rows: list[dict[str, Any]]) -> list[str]:
     said = [
         f"{row['setup']} {row['match_deviation_pct']:+.1f} % ({row['match']})"
         for row in rows
-        if not isinstance(row["match_deviation_pct"], str) and row["match_deviation_pct"]  # most are of its size exactly
+        if not isinstance(row["match_deviation_pct"], str)
+        and row["match_deviation_pct"]  # most are of its size exactly
     ]
     return [f"Matched arms take the nearest feasible width, off the baseline by: {', '.join(said)}."] if said else []
 

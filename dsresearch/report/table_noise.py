@@ -119,8 +119,8 @@ def similarity(analysis: Analysis) -> Table:
         "excess over the seed control of the same trial with its t interval. Disagreement: share predicted "
         "differently. Kappa: error consistency (Geirhos et al. 2020), 0 where errors coincide by chance, 1 where on "
         f"the same pictures. p non-inferior: discordance below {NON_INFERIOR:g} times the seed control's; p larger: "
-        "above that too, Holm over the rivals; one-sided paired t tests. Softmax outputs and activations are not kept, so "
-        "that no JS divergence and no CKA can be given."
+        "above the seed control's itself, Holm over the rivals; one-sided paired t tests. Softmax outputs and "
+        "activations are not kept, so that no JS divergence and no CKA can be given."
     )
     return Table("similarity", "Agreement picture by picture", caption, SIMILARITY, rows)
 

@@ -227,7 +227,9 @@ def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell,
     holds, fails = (same, apart) if equal else (differs.get(cell, 1.0) < alpha, same)
     if _decides(analysis):
         differ, alike = (fails, holds) if equal else (holds, fails)
-        here = "a difference" if differ else "equality within the margin" if alike else "neither difference nor equality"
+        here = (
+            "a difference" if differ else "equality within the margin" if alike else "neither difference nor equality"
+        )
         return row | {"caveat": f"{row['caveat']}; shown here: {here}"}
     return row | {"status": "reproduced" if holds else "not reproduced" if fails else "undecided"}
 
