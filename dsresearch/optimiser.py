@@ -55,18 +55,6 @@ def _decayed(decay: float) -> optax.GradientTransformation:
     return optax.add_decayed_weights(decay, mask=partial(jax.tree.map, lambda w: w.ndim > 1))
 
 
-def cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -> Array:
-    """Softmax cross-entropy [N] of logits [N, C] and labels [N].
-
-    `smoothing` is the share of the target that all classes get alike (Szegedy et al. 2016, section 7); 0 is off.
-    """
-    if not smoothing:
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    log_p = jax.nn.log_softmax(logits)
-    true = jnp.take_along_axis(log_p, labels[:, None], 1)[:, 0]
-    return -((1 - smoothing) * true + smoothing * log_p.mean(1))
-
-
 def polyak(average: Tree, latest: Tree, step: Array, decay: float = POLYAK_DECAY) -> Tree:
     """The running average of weights after step number `step` (from 1), to be used in evaluation.
 

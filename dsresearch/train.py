@@ -18,9 +18,10 @@ from jax.sharding import Mesh
 
 from dsresearch import sharding
 from dsresearch.design import Recipe
+from dsresearch.loss import cross_entropy, loss
 from dsresearch.modules import draw
 from dsresearch.operators import shards
-from dsresearch.optimiser import Schedule, cross_entropy, polyak, rmsprop, sgd, staircase
+from dsresearch.optimiser import Schedule, polyak, rmsprop, sgd, staircase
 
 Array = jax.Array
 Tree = Any
@@ -136,22 +137,22 @@ class Program:
         Dropout and dropped paths, where the network has any, draw from `key`.
         """
 
+        def of(logits: Array) -> Array:
+            return cross_entropy(logits, labels, self.recipe.smoothing).mean()
+
         def loss_of(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
             variables = {"params": params, "stats": state.stats}
-            logits, updated = self.network.apply(
-                variables, self._scaled(images), True, mutable=["stats"], rngs={"dropout": key}
-            )
-            return cross_entropy(logits, labels, self.recipe.smoothing).mean(), (logits, updated["stats"])
+            return loss(self.network, variables, self._scaled(images), key, of)
 
-        (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        loss, gradient = shards.mean((loss, gradient))
+        (value, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        value, gradient = shards.mean((value, gradient))
         before = state.optimiser[0] if self.recipe.polyak else state.optimiser
         updates, optimiser = self.optimiser.update(gradient, before, state.params)
         params = optax.apply_updates(state.params, updates)
         wrong = (logits.argmax(1).astype(jnp.int32) != labels).sum(dtype=jnp.int32)
         if self.recipe.polyak:
             optimiser = optimiser, polyak(state.optimiser[1], (params, stats), state.step + 1, self.recipe.polyak)
-        return State(params, stats, optimiser, state.step + 1), (loss, shards.total(wrong), optax.tree.norm(gradient))
+        return State(params, stats, optimiser, state.step + 1), (value, shards.total(wrong), optax.tree.norm(gradient))
 
     def batches(self, epoch: Array, trial: Trial) -> Array:
         """Indices of the pictures of an epoch's steps, [steps, batch], in this epoch's order."""

@@ -11,7 +11,7 @@ import pytest
 from dsresearch import cost
 from dsresearch.design import InputError
 from dsresearch.modules import draw
-from dsresearch.networks.build import Network, check_weights, orthonormality
+from dsresearch.networks.build import Network, check_weights
 from dsresearch.networks.catalogue import named
 from dsresearch.networks.darknet import Darknet
 from dsresearch.networks.fractalnet import FractalNet
@@ -109,18 +109,6 @@ def test_an_auxiliary_classifier_speaks_in_training_alone() -> None:
     assert [leaf.shape for leaf in jax.tree.leaves(trained["auxiliary"])] == [(2, 5), (2, 5)]
     _, evaluated = jax.eval_shape(lambda v, x: apply(v, x, False), read, x)
     assert "auxiliary" not in evaluated
-
-
-def test_blueprint_regularisation_is_the_authors() -> None:
-    torch = pytest.importorskip("torch")
-    variables = drawn(ResNet(depths=(1, 1), features=80, inner=0, window=3, kind="bsconv_s", **STEM))
-    expected = 0.0
-    for name, layer in variables["params"].items():
-        if name.endswith("_pw1"):
-            weights = torch.from_numpy(np.asarray(layer["kernel"])[0, 0].T.copy())  # [outputs, inputs], as in PyTorch
-            expected += torch.norm(weights @ weights.T - torch.eye(len(weights)), p="fro").item()
-    assert expected > 0
-    assert float(orthonormality(variables["params"])) == pytest.approx(0.1 * expected, rel=1e-5)
 
 
 def test_weights_of_another_network_are_refused_by_the_first_layer_that_differs() -> None:

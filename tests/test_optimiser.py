@@ -66,18 +66,6 @@ def test_only_kernels_decay() -> None:
     assert float(updates["scale"][0]) == 0.0
 
 
-@pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_label_smoothing_is_pytorchs(smoothing: float) -> None:
-    torch = pytest.importorskip("torch", reason="PyTorch is the oracle; install the extra `peers`")
-    draws = np.random.default_rng(1)
-    logits, labels = draws.normal(size=(6, 5)).astype(np.float32), draws.integers(0, 5, 6).astype(np.int32)
-    theirs = torch.nn.functional.cross_entropy(
-        torch.tensor(logits), torch.tensor(labels).long(), reduction="none", label_smoothing=smoothing
-    )
-    ours = optimiser.cross_entropy(jnp.asarray(logits), jnp.asarray(labels), smoothing)
-    np.testing.assert_allclose(np.asarray(ours), theirs.numpy(), rtol=1e-5)
-
-
 def test_polyak_is_tensorflows_moving_average() -> None:
     """`tf.train.ExponentialMovingAverage`: decay min(0.99, (1 + n) / (10 + n)) at step n."""
     average = expected = np.float64(5.0)

@@ -61,9 +61,10 @@ HOUSE = {
     "data": Room(
         "design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"
     ),
+    "loss": Room("networks", "jax flax optax", "jax flax optax"),
     "optimiser": Room("", "jax optax", "jax optax"),
     "sharding": Room("design operators", "jax numpy", "jax"),
-    "train": Room("design operators modules networks optimiser sharding", "jax flax optax numpy", "jax flax optax"),
+    "train": Room("design operators modules loss optimiser sharding", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
     "studies": Room("design networks cost data recipes"),
     "plan": Room("design runtime data recipes studies"),
@@ -96,7 +97,8 @@ HOUSE = {
     "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design", "numpy scipy"),
     "imagenet": Room(
-        "design modules networks cost data optimiser train recipes checkpoint runtime schema store attempt statistics",
+        "design modules networks cost data loss optimiser train recipes checkpoint runtime schema store attempt "
+        "statistics",
         "jax optax numpy sacred matplotlib",
         "jax flax optax orbax sacred matplotlib",
     ),

@@ -15,18 +15,15 @@ import optax
 
 from dsresearch.design import Recipe
 from dsresearch.imagenet.settings import Settings
+from dsresearch.loss import cross_entropy, loss
 from dsresearch.modules import draw
-from dsresearch.networks.build import Network, orthonormality
+from dsresearch.networks.build import Network
 from dsresearch.networks.vocabulary import Architecture
-from dsresearch.optimiser import Schedule, cross_entropy, polyak
+from dsresearch.optimiser import Schedule, polyak
 from dsresearch.train import optimiser_of, schedule_of
 
 Array = jax.Array
 Tree = Any
-
-AUXILIARY = (
-    0.4  # weight of an auxiliary classifier's loss, where a network has one (Szegedy et al. 2016, published code)
-)
 
 
 class State(NamedTuple):
@@ -96,23 +93,15 @@ class Program:
         network = Network(self.architecture)
 
         def loss_of(params: Tree) -> tuple[Array, tuple[Array, Tree]]:
-            logits, updated = network.apply(
-                {"params": params, "stats": state.weights["stats"]},
-                self._scaled(images),
-                True,
-                mutable=["stats", "auxiliary"],
-                rngs={"dropout": key},
-            )
-            beside = [AUXILIARY * self._loss(aux, targets) for aux in updated.get("auxiliary", {}).get("logits", ())]
-            loss = sum(beside, start=self._loss(logits, targets)) + orthonormality(params)
-            return loss, (logits, updated.get("stats", {}))
+            variables = {"params": params, "stats": state.weights["stats"]}
+            return loss(network, variables, self._scaled(images), key, partial(self._loss, targets=targets))
 
-        (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.weights["params"])
+        (value, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.weights["params"])
         updates, inner = self.optimiser.update(gradient, state.optimiser, state.weights["params"])
         weights = {"params": optax.apply_updates(state.weights["params"], updates), "stats": stats}
         done = state.step + 1
         average = polyak(state.average, weights, done, self.recipe.polyak)
-        measured = Measured(self.schedule(state.step), loss, _wrong(logits, targets))
+        measured = Measured(self.schedule(state.step), value, _wrong(logits, targets))
         return State(weights, average, inner, done), measured
 
     def scores(self, weights: Tree, images: Array) -> Array:

@@ -3,13 +3,13 @@
 All have BatchNorm on the picture (6 parameters, 6 statistics), padding 1 on both sides, epsilon 1e-5. For CIFAR the
 stem does not stride, and the MobileNets stride thrice. BSConv-U puts the pointwise convolution first; BSConv-S factors
 it through a subspace, and an extra loss holds the factor orthonormal: in a ResNet that of the first pointwise
-convolutions, in MobileNet V2, whose layers stay as they are, that of the projections (`orthonormal_layers`,
-`build.orthonormality`).
+convolutions, in MobileNet V2, whose layers stay as they are, that of the projections (`Architecture.orthonormal`,
+`loss.orthonormality`).
 
 Layers: as in `mobilenet_v1`, `mobilenet_v2` and `resnet`; `input_bn`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,6 @@ from dsresearch.networks.resnet import ResNet
 from dsresearch.networks.vocabulary import Architecture
 
 ALPHA = 0.1  # weight of the extra loss (the authors' default)
-
-
-def orthonormal_layers(names: Iterable[str]) -> list[str]:
-    """Layers whose kernel W [C, M] the extra loss ALPHA * sum of ||W^T W - I||_F holds orthonormal."""
-    return [name for name in names if name.endswith(("_pw1", "_project"))]
 
 
 V1 = MobileNetV1(authors_of_bsconv=True)

@@ -18,7 +18,7 @@ from jax import lax
 from dsresearch import operators
 from dsresearch.design import InputError
 from dsresearch.modules import BN_DECAY, he
-from dsresearch.networks import bsconv, layers
+from dsresearch.networks import layers
 from dsresearch.networks.vocabulary import Architecture, Padding, Window, both, pads
 
 Array = jax.Array
@@ -33,15 +33,6 @@ class Network(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         logits = self.architecture(_Builder(self, train), x)
         return logits if logits.dtype == jnp.float64 else logits.astype(jnp.float32)
-
-
-def orthonormality(params: Mapping[str, Any]) -> Array:
-    """The extra loss of BSConv-S: 0.1 times the sum of ||W^T W - I||_F, W [C, M] a kernel of `orthonormal_layers`."""
-    kernels = [params[name]["kernel"][0, 0] for name in bsconv.orthonormal_layers(params)]
-    distances = [
-        jnp.linalg.norm(kernel.T @ kernel - jnp.eye(kernel.shape[1], dtype=kernel.dtype)) for kernel in kernels
-    ]
-    return bsconv.ALPHA * sum(distances, start=jnp.zeros(()))
 
 
 def check_weights(architecture: Architecture, variables: Mapping[str, Any]) -> None:

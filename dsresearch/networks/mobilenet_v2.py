@@ -26,14 +26,19 @@ class MobileNetV2(Architecture):
         width: the width multiplier; channels are multiples of 8, and the last 1x1 never has fewer than 1280.
         rows: expansion, channels, repeats and first stride of every stage.
         stem_stride: of the first convolution (1 for CIFAR).
-        authors_of_bsconv: as in the code of the BSConv authors: BatchNorm on the picture, channels rounded down and not
-            to a multiple of 8, block 0 with an expansion of 1, padding 1 on both sides, epsilon 1e-5.
+        authors_of_bsconv: BSConv-S, as in its authors' code: BatchNorm on the picture, channels rounded down and not to
+            a multiple of 8, block 0 with an expansion of 1, padding 1 on both sides, epsilon 1e-5; projections are held
+            orthonormal.
     """
 
     rows: tuple[tuple[int, int, int, int], ...] = ROWS
     stem_stride: int = 2
     authors_of_bsconv: bool = False
     dropout: float = 0.0
+
+    @property
+    def orthonormal(self) -> tuple[str, ...]:
+        return ("_project",) if self.authors_of_bsconv else ()
 
     def __call__(self, net: Words, x: Map) -> Map:
         if self.authors_of_bsconv:

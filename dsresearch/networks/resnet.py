@@ -53,6 +53,10 @@ class ResNet(Architecture):
 
     ONE_OF: ClassVar = {"kind": ("regular", "bsconv_u", "bsconv_s")}
 
+    @property
+    def orthonormal(self) -> tuple[str, ...]:
+        return ("_pw1",) if self.kind == "bsconv_s" else ()
+
     def __call__(self, net: Words, x: Map) -> Map:
         if self.normalise_input:
             x = self._norm(net, "input", x, "none")

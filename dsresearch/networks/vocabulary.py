@@ -168,6 +168,11 @@ class Architecture:
         """The network as training sees it: fields that evaluation alone reads have their defaults."""
         return self
 
+    @property
+    def orthonormal(self) -> tuple[str, ...]:
+        """How the names of the layers end whose kernels an extra loss holds orthonormal; BSConv-S alone has any."""
+        return ()
+
     def __call__(self, net: Words, x: Map) -> Map:
         """Logits [N, classes], or [N, H, W, classes] where every pixel has a class."""
         raise NotImplementedError
