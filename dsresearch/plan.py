@@ -26,6 +26,7 @@ from dsresearch.design import (
 )
 from dsresearch.recipes import RECIPES
 from dsresearch.runtime import lacks
+from dsresearch.schema import MOST_CLASSES, MOST_PICTURES
 from dsresearch.studies import (
     CONTROL_SETUPS,
     STUDIES,
@@ -85,6 +86,7 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
     """
     one_of("study", request.study, STUDIES)
     one_of("match", request.match, MATCHES)
+    _refuse_large_data(pictures)
     study = STUDIES[request.study]
     study.check(request.study)
     for name in request.setups:
@@ -130,6 +132,16 @@ def refuse_large(plan: Plan, missing: int) -> None:
             f"this is {missing:,} cells to train ({len(plan.once):,} in all), allowed: up to {UNASKED_CELLS}, more "
             "with --yes; --dry-run prints them"
         )
+
+
+def _refuse_large_data(pictures: Pictures) -> None:
+    """Raise InputError for a data set whose predictions could not be recorded."""
+    for found, most, what in (
+        (len(pictures.labels), MOST_PICTURES, "pictures"),
+        (len(pictures.classes), MOST_CLASSES, "classes"),
+    ):
+        if found > most:
+            raise InputError(f"data={pictures.name!r} is not allowed: {found:,} {what}, a study records up to {most:,}")
 
 
 def _study_plan(request: Request, draft: Plan, base: Base) -> Plan:

@@ -31,6 +31,17 @@ def cifar_like(train: int = 50_000, test: int = 10_000) -> Pictures:
     return Pictures("like", "like", images, labels, train, tuple("abcdefghij"), "0" * 64)
 
 
+def test_a_data_set_that_could_not_be_recorded_is_refused_before_anything_is_trained() -> None:
+    plan(Request(profile="smoke"), cifar_like(60_000, 5_530))
+    with pytest.raises(
+        InputError, match=r"^data='like' is not allowed: 65,540 pictures, a study records up to 65,536$"
+    ):
+        plan(Request(profile="smoke"), cifar_like(60_000, 5_540))
+    plan(Request(), dataclasses.replace(cifar_like(), classes=tuple(map(str, range(256)))))
+    with pytest.raises(InputError, match=r"^data='like' is not allowed: 257 classes, a study records up to 256$"):
+        plan(Request(), dataclasses.replace(cifar_like(), classes=tuple(map(str, range(257)))))
+
+
 def test_the_study_has_the_papers_rows_the_readings_and_the_controls() -> None:
     cells = planned().cells
     assert [cell.arm for cell in cells if not cell.control][:6] == [

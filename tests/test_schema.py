@@ -235,3 +235,16 @@ def test_the_columns_of_a_trial_are_those_of_the_contract():
 def test_every_column_says_what_it_means():
     for columns in (schema.TRIAL_COLUMNS, schema.RUN_COLUMNS, schema.EPOCH_COLUMNS, schema.PREDICTION_COLUMNS):
         assert all(column.meaning for column in columns.values())
+
+
+def test_a_class_beyond_the_stored_type_is_refused_and_not_wrapped():
+    column = schema.PREDICTION_COLUMNS["pred"]
+    kept = schema.narrow(column, np.array([0, 255], np.int32))
+    assert (kept.dtype, kept.tolist()) == (np.uint8, [0, 255])
+    with pytest.raises(ValueError, match="300 is not allowed: what uint8 holds, predicted class"):
+        schema.narrow(column, np.array([3, 300], np.int32))
+
+
+def test_the_largest_data_set_is_what_the_stored_types_tell_apart():
+    most = {"image_id": schema.MOST_PICTURES, "label": schema.MOST_CLASSES, "pred": schema.MOST_CLASSES}
+    assert {name: np.iinfo(schema.PREDICTION_COLUMNS[name].stored).max + 1 for name in most} == most

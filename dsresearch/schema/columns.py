@@ -192,6 +192,8 @@ PREDICTION_COLUMNS: Mapping[str, Column] = {
     "margin": _number("that probability less the largest other one", optional=True, stored="float16"),
 }
 
+MOST_PICTURES, MOST_CLASSES = 2**16, 2**8  # of a data set: what image_id, label and pred can tell apart
+
 DIVERGENCE_COLUMNS: Mapping[str, Column] = {
     **_STUDY,
     "control_kind": _text("whose weights are compared with the baseline's", "bit", "exact", "seed"),

@@ -54,6 +54,14 @@ def write_parquet(path: Path, rows: pd.DataFrame | Iterable[Mapping[str, Any]], 
     write_table(path, pa.Table.from_pandas(frame, schema=arrow_schema(columns), preserve_index=False))
 
 
+def narrow(column: Column, values: np.ndarray) -> np.ndarray:
+    """Whole numbers in the type that a column is stored in. Raises ValueError for one that this type cannot hold."""
+    narrowed = values.astype(column.stored)
+    if (narrowed != values).any():  # numpy would have made 44 of class 300
+        raise ValueError(f"{values.max()} is not allowed: what {column.stored} holds, {column.meaning}")
+    return narrowed
+
+
 def write_table(path: Path, table: pa.Table, *, parents: bool = True) -> None:
     """Write an Arrow table that is in order already, as `write_parquet` does; `parents` as for `write_atomic`."""
     sink = io.BytesIO()

@@ -18,6 +18,7 @@ from dsresearch.checkpoint import Checkpoints
 from dsresearch.design import Design
 from dsresearch.networks.build import Network
 from dsresearch.networks.stack import Stack
+from dsresearch.schema import PREDICTION_COLUMNS, narrow
 from dsresearch.studies import Cell, network_cost
 from dsresearch.train import Pictures, Program, Row, State, Trial, stacked
 from dsresearch.trials.result import Result, tree_sha256
@@ -168,7 +169,7 @@ class Training:
         train_loss, test_nll = curve["train_loss"][-1], curve["test_nll"][-1]
         # A loss that was not a number once makes the weights so: the outcome is recorded, never dropped.
         diverged = not (np.isfinite(curve["train_loss"]).all() and math.isfinite(test_nll))
-        predicted = np.asarray(model.predictions.predicted).astype(np.uint8)
+        predicted = narrow(PREDICTION_COLUMNS["pred"], np.asarray(model.predictions.predicted))
         row = {
             "trial": number,
             "split_seed": seeds.split,
