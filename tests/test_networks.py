@@ -1,6 +1,7 @@
 """Networks by name: counts against other implementations and papers, closed forms against what is built and traced."""
 
 import dataclasses
+import re
 from typing import Any
 
 import pytest
@@ -282,6 +283,37 @@ def test_a_word_that_a_family_does_not_know_is_no_other_network(
     """It would be the default's network under another name."""
     with pytest.raises(InputError, match=f"{field}={value!r} is not allowed: {allowed}$"):
         dataclasses.replace(named(name), **{field: value})
+
+
+STAGES = "(((a whole number from 1, a whole number from 1), ...), ...)"
+
+
+@pytest.mark.parametrize(
+    ("name", "field", "value", "allowed"),
+    [
+        ("fractalnet", "features", ((64, 128),), "(a whole number from 1, ...)"),
+        ("fractalnet", "features", (), "(a whole number from 1, ...)"),
+        ("fractalnet", "features", (64, 128), "one for each of the 5 `dropouts`"),
+        ("fractalnet", "dropouts", ("a",) * 5, "(a number, ...)"),
+        ("darknet19", "stages", ((3, 8),), STAGES),
+        ("darknet19", "stages", ((), ((3, 8),)), STAGES),
+        ("darknet19", "stages", (((3, 8, 1),),), STAGES),
+        ("darknet19", "stages", (((3, 8.0),),), STAGES),
+        ("darknet19", "stages", (((0, 8),),), STAGES),
+        ("vgg16", "depths", (2, 2, 3), f"({', '.join(['a whole number from 1'] * 5)})"),
+        ("resnet50", "depths", (True, 2), "(a whole number from 1, ...)"),
+    ],
+)
+def test_a_list_that_is_nested_or_long_otherwise_is_refused(name: str, field: str, value: Any, allowed: str) -> None:
+    with pytest.raises(InputError, match=f"{re.escape(f'{field}={value!r} is not allowed: {allowed}')}$"):
+        dataclasses.replace(named(name), **{field: value})
+
+
+def test_a_whole_number_may_stand_for_a_number_within_a_list() -> None:
+    assert dataclasses.replace(named("fractalnet"), dropouts=(0, 0.5, 0, 0, 0)).dropouts[1] == 0.5
+    row = (1, 16, 3, 1, False, "relux")
+    with pytest.raises(InputError, match=r"rows='relux' is not known, .*did you mean 'relu'"):
+        dataclasses.replace(named("mobilenet_v3_small"), rows=(row,))
 
 
 @pytest.mark.parametrize("name", ["xception", "inception_v3", "vgg16", "deeplab_v3plus_xception65", "mobilenet_v2"])

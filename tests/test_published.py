@@ -127,6 +127,8 @@ def test_both_recipes_of_the_xception_paper_have_names() -> None:
         ("fractalnet", {"choices": {"design.blocks": [-1]}}, "blocks=-1 is not allowed: a whole number from 0"),
         ("xception", {"choices": {"design.between": ["rellu"]}}, "between='rellu' is not allowed: none, relu, elu"),
         ("darknet", {"choices": {"design.head_act": ["leeky"]}}, "head_act='leeky' is not allowed: none, relu"),
+        ("fractalnet", {"choices": {"design.features": [[64, 128]]}}, "design.features=(64, 128) is not allowed: one"),
+        ("darknet", {"choices": {"design.stages": [[[3, 8]]]}}, "design.stages=((3, 8),) is not allowed: (((a whole"),
         ("fractalnet", {"choices": {"design.colums": [2]}}, "design.colums is not a key"),
         ("fractalnet", {"choices": {"design.classes": [7]}}, "design.classes=7 is not allowed: the pictures have 10"),
         ("fractalnet", {"choices": {"design.groups": [2]}}, "design.groups is not a key"),

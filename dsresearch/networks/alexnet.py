@@ -31,7 +31,7 @@ class AlexNet(Architecture):
     """
 
     image: int = 227
-    features: tuple[int, ...] = PAPER
+    features: tuple[int, int, int, int, int] = PAPER
     groups: int = 1
     separable: bool = False
     padding: int = 0

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dsresearch.design import number, whole
+from dsresearch.design import InputError, number, whole
 from dsresearch.networks.blocks import separable
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
@@ -52,6 +52,10 @@ class FractalNet(Architecture):
         for name, least, most in (("columns", 1, 8), ("blocks", 0, len(self.features))):
             whole(name, getattr(self, name), least, most)
         number("global_share", self.global_share, 0, 1)
+        if len(self.features) != len(self.dropouts):
+            raise InputError(
+                f"features={self.features!r} is not allowed: one for each of the {len(self.dropouts)} `dropouts`"
+            )
 
     @property
     def trained(self) -> Architecture:

@@ -10,8 +10,9 @@ Padding is SAME; epsilon is 1e-3. Of the two "Small" in circulation this is the 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from dsresearch.design import one_of
 from dsresearch.networks.blocks import InvertedResidual, conv_bn
-from dsresearch.networks.vocabulary import Architecture, Map, Words, round_channels
+from dsresearch.networks.vocabulary import ACTIVATIONS, Architecture, Map, Words, round_channels
 
 # Expansion, channels, kernel, stride, squeeze and excitation, activation of each block.
 Row = tuple[float, int, int, int, bool, str]
@@ -64,6 +65,11 @@ class MobileNetV3(Architecture):
     minimalistic: bool = False
     stem_stride: int = 2
     dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for *_, activation in self.rows:
+            one_of("rows", activation, ACTIVATIONS)
 
     def __call__(self, net: Words, x: Map) -> Map:
         act = "relu" if self.minimalistic else "hard_swish"

@@ -14,7 +14,13 @@ from dsresearch.networks.blocks import classify, separable
 from dsresearch.networks.vocabulary import Architecture, Map, Words
 
 FEATURES = (64, 128, 256, 512, 512)
-DEPTHS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2,) * 5, "vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}
+Depths = tuple[int, int, int, int, int]
+DEPTHS: Mapping[str, Depths] = {
+    "vgg11": (1, 1, 2, 2, 2),
+    "vgg13": (2, 2, 2, 2, 2),
+    "vgg16": (2, 2, 3, 3, 3),
+    "vgg19": (2, 2, 4, 4, 4),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,7 @@ class VGG(Architecture):
         dropout: behind each hidden layer.
     """
 
-    depths: tuple[int, ...] = DEPTHS["vgg16"]
+    depths: Depths = DEPTHS["vgg16"]
     normalise: bool = False
     separable: bool = False
     hidden: int = 4096

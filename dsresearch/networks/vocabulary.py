@@ -15,7 +15,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, get_args
 
 from dsresearch.design import InputError
 
@@ -121,6 +121,31 @@ class Words(Protocol):
         """A classifier beside the network, for training: it counts as parameters and not as multiply-adds."""
 
 
+def _is(kind: Any, value: Any) -> bool:
+    """Whether a value is a number, flag or word of a kind, or a tuple as nested and as long as `kind` says.
+
+    Whole numbers within a tuple are windows, strides, features and repeats: none of them is below 1.
+    """
+    inside = get_args(kind)
+    if not inside:
+        kinds = (int, float) if kind is float else kind
+        return isinstance(value, kinds) and (kind is bool or not isinstance(value, bool))
+    if not (isinstance(value, tuple) and value):
+        return False
+    kinds = inside[:1] * len(value) if inside[-1] is Ellipsis else inside
+    fit = len(kinds) == len(value) and all(map(_is, kinds, value))
+    return fit and all(one >= 1 for each, one in zip(kinds, value, strict=True) if each is int)
+
+
+def _form(kind: Any) -> str:
+    """What a field may hold, for people: `((whole number from 1, whole number from 1), ...)`."""
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    if kind in words:
+        return words[kind]
+    inside = {**words, int: "a whole number from 1", Ellipsis: "..."}
+    return f"({', '.join(inside.get(each) or _form(each) for each in get_args(kind))})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Architecture:
     """What every family has. A family adds its own fields, defaults included, and says `__call__`.
@@ -149,11 +174,10 @@ class Architecture:
             raise InputError(f"width={self.width!r} is not allowed: a number above 0")
 
     def _check(self, name: str, value: Any) -> None:
-        """Every field has its default's kind, and what is dropped is dropped with a probability below 1."""
-        kind = type(next(field.default for field in dataclasses.fields(self) if field.name == name))
-        if not isinstance(value, kind if kind is not float else (int, float)) or (kind is not bool and value is True):
-            words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
-            raise InputError(f"{name}={value!r} is not allowed: {words.get(kind, kind.__name__)}")
+        """Every field is what its annotation says, and what is dropped is dropped with a probability below 1."""
+        kind = next(field.type for field in dataclasses.fields(self) if field.name == name)
+        if not _is(kind, value):
+            raise InputError(f"{name}={value!r} is not allowed: {_form(kind)}")
         if isinstance(value, int) and value < 0:
             raise InputError(f"{name}={value!r} is not allowed: a whole number from 0")
         if value not in self.ONE_OF.get(name, (value,)):
