@@ -58,11 +58,12 @@ class Recipe:
         one_of("recipe.dtype", self.dtype, DTYPES)
         number("recipe.fall", self.fall, 1e-6, 1.0)
         whole("recipe.every", self.every, 1, 10**12)
-        for name, unread in (("fall", 1.0), ("every", 1)):
-            if "staircase" not in self.schedule and getattr(self, name) != unread:
+        for name, reader in (("warmup", "cosine"), ("fall", "staircase"), ("every", "staircase")):
+            default = getattr(Recipe, name)  # another value would be one more identity of the same training
+            if not self.schedule.startswith(reader) and getattr(self, name) != default:
                 raise InputError(
                     f"recipe.{name}={getattr(self, name)} is not allowed with recipe.schedule={self.schedule!r}: "
-                    "staircases alone read it"
+                    f"{reader} alone reads it, {default} there"
                 )
         number("recipe.smoothing", self.smoothing, 0.0, 0.9999)
         number("recipe.polyak", self.polyak, 0.0, 0.999999)  # at 1 the average would never move
