@@ -11,7 +11,8 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dsresearch.design import Design, InputError, bsconv_s_rank
+from dsresearch.design import Design, InputError
+from dsresearch.fused_form import convolutions
 from dsresearch.networks.vocabulary import Architecture, Padding, Window, both, pads
 
 
@@ -47,48 +48,28 @@ def module(design: Design, c_in: int, c_out: int, size: tuple[int, int], stride:
     """One module of a design on `size` input pixels (height, width), with SAME padding."""
     before = size[0] * size[1]
     after = -(-size[0] // stride) * -(-size[1] // stride)
-    k = design.kernel
+    if design.formulation == "inception":
+        return _inception(design, c_in, c_out // 4, before, after)
+    total, pixels = Cost(), before
+    for each in convolutions(design, c_in, c_out):
+        pixels = after if each.part == "spatial" else pixels  # which is the convolution that strides
+        total += conv(each.kernel, each.inputs, each.outputs, pixels, groups=each.groups)
+        total += _between(design, each.outputs) if each.between else Cost()
+    return total
 
-    def between(channels: int) -> Cost:
-        return norm(channels) if design.normalise else Cost()
 
-    match design.formulation:
-        case "separable" | "separable_strict" | "hybrid":
-            middle = c_in * design.multiplier
-            return conv(k, c_in, middle, after, groups=c_in) + between(middle) + conv(1, middle, c_out, after)
-        case "hybrid_learned" | "resnext":
-            middle = c_in if design.formulation == "hybrid_learned" else c_out // 2
-            paths = c_in if design.formulation == "hybrid_learned" else design.segments(middle)
-            reduce = conv(1, c_in, middle, before) + between(middle)
-            transform = conv(k, middle, middle, after, groups=paths) + between(middle)
-            return reduce + transform + conv(1, middle, c_out, after)
-        case "inception":
-            width = c_out // 4
-            point = conv(1, c_in, width, before) + between(width)
-            direct, pool = conv(1, c_in, width, after), conv(1, c_in, width, after)
-            single = point + conv(k, width, width, after)
-            double = point + conv(k, width, width, before) + between(width) + conv(k, width, width, after)
-            return direct + single + double + pool
-        case "inception_simplified" | "inception_reformulated" | "inception_extreme":
-            groups = c_out if design.formulation == "inception_extreme" else design.segments(c_out)
-            return conv(1, c_in, c_out, before) + between(c_out) + conv(k, c_out, c_out, after, groups=groups)
-        case "grouped":
-            if design.order == "pointwise_first":
-                spatial = conv(k, c_out, c_out, after, groups=design.segments(c_out))
-                return conv(1, c_in, c_out, before) + between(c_out) + spatial
-            spatial = conv(k, c_in, c_in, after, groups=design.segments(c_in))
-            return spatial + between(c_in) + conv(1, c_in, c_out, after)
-        case "super_separable":
-            mixing = conv(1, c_in, c_out, after, groups=design.segments(c_in))
-            return conv(k, c_in, c_in, after, groups=c_in) + between(c_in) + mixing
-        case "bsconv_u" | "bsconv_s":
-            rank = bsconv_s_rank(c_in)
-            factored = conv(1, c_in, rank, before) + conv(1, rank, c_out, before)
-            mixing = factored if design.formulation == "bsconv_s" else conv(1, c_in, c_out, before)
-            return mixing + between(c_out) + conv(k, c_out, c_out, after, groups=c_out)
-        case "regular":
-            return conv(k, c_in, c_out, after)
-    raise ValueError(f"no cost of formulation {design.formulation!r}")
+def _between(design: Design, channels: int) -> Cost:
+    return norm(channels) if design.normalise else Cost()
+
+
+def _inception(design: Design, c_in: int, width: int, before: int, after: int) -> Cost:
+    """Four towers that are `width` channels wide, from `before` pixels to `after`."""
+    k, between = design.kernel, _between(design, width)
+    point = conv(1, c_in, width, before) + between
+    direct, pool = conv(1, c_in, width, after), conv(1, c_in, width, after)
+    single = point + conv(k, width, width, after)
+    double = point + conv(k, width, width, before) + between + conv(k, width, width, after)
+    return direct + single + double + pool
 
 
 def stack(design: Design, *, image: tuple[int, int], channels: int, classes: int) -> Cost:

@@ -61,30 +61,58 @@ def parts(design: Design) -> tuple[Part, ...]:
             return _PARTS[name]
 
 
-def diagonal_blocks(design: Design, c_in: int) -> int:
-    """Blocks on the diagonal of the last 1x1, beside which it is zero."""
-    return design.segments(c_in) if design.formulation == "super_separable" else 1
+class Convolution(NamedTuple):
+    """One of the convolutions that a module is, one after another.
+
+    Attributes:
+        part: of the fused form (`Part`).
+        kernel: its side in pixels.
+        inputs, outputs: channels in front of it and behind it.
+        groups: into which it parts them; in a 1x1 the blocks on its diagonal, beside which it is zero.
+        between: whether what stands between two operations, BatchNorm and activation, follows it.
+    """
+
+    part: str
+    kernel: int
+    inputs: int
+    outputs: int
+    groups: int
+    between: bool
 
 
-def groups_and_inner(design: Design, c_in: int, c_out: int) -> tuple[int, int]:
-    """Groups of the spatial convolution, and inner channels: behind it, or the rank of a factored 1x1."""
-    match design.formulation:
-        case "separable" | "separable_strict" | "hybrid":
-            return c_in, c_in * design.multiplier
-        case "hybrid_learned" | "super_separable":
-            return c_in, c_in
-        case "resnext":
-            return design.segments(c_out // 2), c_out // 2
-        case "inception_simplified" | "inception_reformulated":
-            return design.segments(c_out), c_out
-        case "inception_extreme" | "bsconv_u":
-            return c_out, c_out
-        case "bsconv_s":
-            return c_out, bsconv_s_rank(c_in)
-        case "grouped":
-            middle = c_out if design.order == "pointwise_first" else c_in
-            return design.segments(middle), middle
-    return 1, c_out
+def convolutions(design: Design, c_in: int, c_out: int) -> tuple[Convolution, ...]:
+    """The convolutions of a module of c_in -> c_out channels, in the order of `parts`; none of `inception`."""
+    made: list[Convolution] = []
+    for part in parts(design):
+        is_last = part == parts(design)[-1]
+        inputs = made[-1].outputs if made else c_in
+        outputs = c_out if is_last else _inner_channels(design, part, c_in, c_out)
+        kernel = design.kernel if part.fused == "spatial" else 1
+        # nothing stands between the factors of a 1x1, nor behind the last
+        between = not is_last and part.fused != "reduce"
+        made.append(Convolution(part.fused, kernel, inputs, outputs, _groups(design, part, inputs), between))
+    return tuple(made)
+
+
+def _inner_channels(design: Design, part: Part, c_in: int, c_out: int) -> int:
+    """Channels behind a part that another one follows."""
+    if part.fused == "reduce":
+        return bsconv_s_rank(c_in)
+    if design.formulation == "resnext":
+        return c_out // 2
+    if design.formulation == "hybrid_learned":
+        return c_in
+    return c_in * design.multiplier if part.fused == "spatial" else c_out
+
+
+def _groups(design: Design, part: Part, channels: int) -> int:
+    """Groups into which a part parts the channels that it reads."""
+    if part.layout == "blocks":
+        return design.segments(channels)
+    if part.fused != "spatial" or design.formulation == "regular":
+        return 1
+    by_design = design.groups > 0 and design.formulation != "super_separable"  # whose groups are those of its 1x1
+    return design.segments(channels) if by_design else channels
 
 
 def is_linear(design: Design) -> bool:
@@ -140,15 +168,10 @@ def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> l
     Of NumPy's arrays or of JAX's, as `params` are.
     """
     made: list[tuple[Any, int, bool]] = []
-    groups = groups_and_inner(design, c_in, c_out)[0]
-    for part in parts(design):
+    for part, convolution in zip(parts(design), convolutions(design, c_in, c_out), strict=True):
         kernel = params[part.name]
-        # nothing stands between the factors of a 1x1, nor behind the last
-        relu = design.activation == "relu" and part.fused != "reduce" and part != parts(design)[-1]
-        if part.layout == "blocks":
-            made.append((fuse(kernel[:, None, None], "paths"), kernel.shape[0], relu))
-        elif part.fused == "spatial":
-            made.append((fuse(kernel, part.layout), groups, relu))
-        else:
-            made.append((fuse(kernel, part.layout)[None, None], 1, relu))
+        # as a convolution in groups, where `fuse` would fill in the zeros beside the blocks
+        kernel = fuse(kernel[:, None, None], "paths") if part.layout == "blocks" else fuse(kernel, part.layout)
+        relu = design.activation == "relu" and convolution.between
+        made.append((kernel if kernel.ndim == 4 else kernel[None, None], convolution.groups, relu))
     return made

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dsresearch.design import Design
-from dsresearch.fused_form import diagonal_blocks, fuse, groups_and_inner, is_linear, parts, split
+from dsresearch.fused_form import Convolution, convolutions, fuse, is_linear, parts, split
 
 Tree = Mapping[str, Any]
 Floats = npt.NDArray[Any]
@@ -29,19 +29,13 @@ class Family(NamedTuple):
     """What two modules must share for an index map: the order of operations, their shapes, and what stands between.
 
     Attributes:
-        operations: names of the fused parts, in order; with none, the formulation's own name.
-        groups: group count of the spatial convolution.
-        inner: inner channels: M' behind the spatial convolution, or the rank of a factored 1x1.
-        blocks: of an `after` that is zero beside them.
+        convolutions: one after another; none of `inception`, whose family is itself.
         kernel: side of the spatial kernel.
         between: activation, BatchNorm or not, wherever two operations meet.
         identity: whether the module adds its input.
     """
 
-    operations: tuple[str, ...]
-    groups: int
-    inner: int
-    blocks: int
+    convolutions: tuple[Convolution, ...]
     kernel: int
     between: tuple[str, bool]
     identity: bool
@@ -49,10 +43,8 @@ class Family(NamedTuple):
 
 def family(design: Design, c_in: int, c_out: int, stride: int = 1) -> Family:
     """The family of a design's module for c_in -> c_out channels."""
-    groups, inner = groups_and_inner(design, c_in, c_out)
-    operations = tuple(part.fused for part in parts(design)) or (design.formulation,)
-    blocks, between = diagonal_blocks(design, c_in), (design.activation, design.normalise)
-    return Family(operations, groups, inner, blocks, design.kernel, between, has_identity(design, c_in, c_out, stride))
+    between, identity = (design.activation, design.normalise), has_identity(design, c_in, c_out, stride)
+    return Family(convolutions(design, c_in, c_out), design.kernel, between, identity)
 
 
 def has_identity(design: Design, c_in: int, c_out: int, stride: int = 1) -> bool:
@@ -67,11 +59,16 @@ def _fused(params: Tree, design: Design) -> dict[str, Floats]:
     return {part.fused: fuse(np.asarray(params[part.name]), part.layout) for part in parts(design)}
 
 
-def _split(fused: Mapping[str, Floats], design: Design, groups: int, blocks: int) -> dict[str, Floats]:
+def _split(fused: Mapping[str, Floats], design: Design, groups: Mapping[str, int]) -> dict[str, Floats]:
     return {
-        part.name: split(fused[part.fused], part.layout, blocks if part.layout == "blocks" else groups)
+        part.name: split(fused[part.fused], part.layout, groups["after" if part.layout == "blocks" else "spatial"])
         for part in parts(design)
     }
+
+
+def _groups(design: Design, c_in: int, c_out: int) -> dict[str, int]:
+    """The group count of each part of the fused form."""
+    return {convolution.part: convolution.groups for convolution in convolutions(design, c_in, c_out)}
 
 
 def _copied(tree: Tree) -> dict[str, Any]:
@@ -90,7 +87,7 @@ def dense_kernel(params: Tree, design: Design, c_in: int, c_out: int, stride: in
     if not is_linear(design):
         raise ValueError(f"{describe(design)} is not linear and has no dense kernel")
     fused = {name: array.astype(np.float64) for name, array in _fused(params, design).items()}
-    kernel = _ungrouped(fused["spatial"], family(design, c_in, c_out).groups)
+    kernel = _ungrouped(fused["spatial"], _groups(design, c_in, c_out)["spatial"])
     for name in ("before", "reduce"):
         if name in fused:
             kernel = np.einsum("ci,hwin->hwcn", fused[name], kernel)
@@ -124,25 +121,26 @@ def best_fit(kernel: Floats, design: Design, c_in: int, c_out: int) -> dict[str,
     comes first, of a group of output channels where it comes last. Each block's nearest one is its truncated singular
     value decomposition (Eckart and Young), and blocks do not meet, so that this is the global optimum.
     """
-    groups, inner = groups_and_inner(design, c_in, c_out)
-    k, rank, mixed = kernel.shape[0], inner // groups, diagonal_blocks(design, c_in)
+    chain, of_part = convolutions(design, c_in, c_out), _groups(design, c_in, c_out)
+    if len(chain) not in (1, 2):
+        return None
+    groups, mixed = of_part["spatial"], of_part.get("after", 1)
+    k, rank = kernel.shape[0], chain[0].outputs // groups
     # what no block connects stays zero: a channel reaches the outputs of its own block alone
     kernel = kernel * np.kron(np.eye(mixed), np.ones((c_in // mixed, c_out // mixed)))
-    match tuple(part.fused for part in parts(design)):
+    match tuple(of_part):
         case ("spatial",):
             fused = {"spatial": kernel}
         case ("spatial", "after"):
             blocks = [_factors(block.reshape(-1, c_out), rank) for block in np.split(kernel, groups, axis=2)]
             filters = [left.reshape(k, k, c_in // groups, rank) for left, _ in blocks]
             fused = {"spatial": np.concatenate(filters, 3), "after": np.concatenate([right for _, right in blocks])}
-        case ("before", "spatial"):
+        case _:  # before, spatial
             outputs = [block.transpose(2, 0, 1, 3) for block in np.split(kernel, groups, axis=3)]
             blocks = [_factors(block.reshape(c_in, -1), rank) for block in outputs]
             filters = [right.reshape(rank, k, k, c_out // groups).transpose(1, 2, 0, 3) for _, right in blocks]
             fused = {"before": np.concatenate([left for left, _ in blocks], 1), "spatial": np.concatenate(filters, 3)}
-        case _:
-            return None
-    return _split(fused, design, groups, mixed)
+    return _split(fused, design, of_part)
 
 
 def _factors(matrix: Floats, rank: int) -> tuple[Floats, Floats]:
@@ -185,7 +183,7 @@ def transport(
     if family(source, c_in, c_out, stride) == ours:
         known = {part.name for part in parts(source)}
         norms = _copied({name: value for name, value in params.items() if name not in known})
-        return {**_split(_fused(params, source), target, ours.groups, ours.blocks), **norms}, _copied(stats)
+        return {**_split(_fused(params, source), target, _groups(target, c_in, c_out)), **norms}, _copied(stats)
     wanted = f"from {describe(source)} to {describe(target)} at {c_in} -> {c_out} channels, stride {stride}"
     if not (is_linear(source) and is_linear(target)):
         raise ValueError(f"no map {wanted}")

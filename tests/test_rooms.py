@@ -52,11 +52,13 @@ HOUSE = {
     "fused_form": Room("design", "numpy"),
     "networks": Room("design operators modules fused_form", "jax flax numpy", "jax flax"),
     "transport": Room("design fused_form operators modules", "jax flax numpy", "jax flax"),
-    "cost": Room("design networks"),
+    "cost": Room("design fused_form networks"),
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
     "exactness": Room(
-        "design runtime operators modules networks transport", "jax flax optax numpy scipy", "jax flax optax"
+        "design runtime operators modules fused_form networks transport",
+        "jax flax optax numpy scipy",
+        "jax flax optax",
     ),
     "data": Room(
         "design documents", "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl"

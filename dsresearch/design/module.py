@@ -1,6 +1,7 @@
 """The design of a module: the formulations, their fields, and the named points among them."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -141,9 +142,9 @@ class Design:
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Design)}
 
 
-def bsconv_s_rank(channels: int) -> int:
-    """Channels through which `bsconv_s` factors its 1x1: a quarter, at least 4 (the authors' published code)."""
-    return min(channels, max(4, -(-channels // 4)))
+def bsconv_s_rank(channels: int, share: float = 0.25) -> int:
+    """Channels through which `bsconv_s` factors its 1x1: that share, at least 4 (the authors' published code)."""
+    return min(channels, max(4, math.ceil(share * channels)))
 
 
 def _divisors(n: int) -> str:

@@ -17,7 +17,8 @@ import numpy as np
 from dsresearch.design import Design
 from dsresearch.exactness import fit
 from dsresearch.exactness.measure import Floats, evaluation, random_weights, shapes
-from dsresearch.transport import best_fit, dense_kernel, describe, family, framed, has_identity, identity_kernel
+from dsresearch.fused_form import convolutions
+from dsresearch.transport import best_fit, dense_kernel, describe, framed, has_identity, identity_kernel
 
 MISS = 1e-3  # a witness is missed by at least so much, relative
 _ROUNDING = 1e-11  # relative, float64
@@ -175,18 +176,13 @@ def _rank_tail(kernel: Floats, design: Design, c_in: int, c_out: int) -> float:
 
     Every unfolding of such a kernel to a matrix has a bounded rank; the largest of the distances to those ranks.
     """
-    of = family(design, c_in, c_out)
-    by_input = kernel.transpose(2, 0, 1, 3).reshape(c_in, -1)
-    if of.operations == (
-        "reduce",
-        "before",
-        "spatial",
-    ):  # of each output channel one blueprint, and all through the rank
-        blueprints = math.hypot(*(_tail(kernel[..., n].reshape(-1, c_in), 1) for n in range(c_out)))
-        return max(blueprints, _tail(by_input, of.inner))
-    width = of.inner // of.groups
+    first, second, _ = convolutions(design, c_in, c_out)
+    rank, groups = first.outputs, second.groups
+    by_input = _tail(kernel.transpose(2, 0, 1, 3).reshape(c_in, -1), rank)
+    if first.part == "reduce":  # of each output channel one blueprint, and all through the rank
+        return max(by_input, math.hypot(*(_tail(kernel[..., n].reshape(-1, c_in), 1) for n in range(c_out))))
     by_output, by_tap = kernel.reshape(-1, c_out), kernel.reshape(design.kernel**2, -1)
-    return max(_tail(by_input, of.inner), _tail(by_output, of.inner), _tail(by_tap, of.groups * width**2))
+    return max(by_input, _tail(by_output, rank), _tail(by_tap, groups * (rank // groups) ** 2))
 
 
 def _tail(matrix: Floats, rank: int) -> float:
@@ -218,13 +214,14 @@ def _window(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
 
 def _rank(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
     """Outputs of a b that ends in a 1x1 of few channels lie in a space of so many dimensions."""
-    of = family(b, c_in, c_out)
-    if of.operations[-1] != "after" or of.inner >= c_out:
+    chain = convolutions(b, c_in, c_out)
+    if not chain or chain[-1].part != "after" or chain[-1].inputs >= c_out:
         return _NONE
+    rank = chain[-1].inputs
     y = answers.windows
     outputs = y - answers.questions.windows if has_identity(b, c_in, c_out) else y
-    miss = _tail(outputs.reshape(-1, c_out), of.inner) / np.linalg.norm(y)
-    return float(miss), "lower-bound", f"outputs span more than {of.inner} dimensions"
+    miss = _tail(outputs.reshape(-1, c_out), rank) / np.linalg.norm(y)
+    return float(miss), "lower-bound", f"outputs span more than {rank} dimensions"
 
 
 def _convex(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
@@ -232,8 +229,9 @@ def _convex(answers: _Answers, b: Design, c_in: int, c_out: int) -> Bound:
 
     To bring f(v - h) - 2 f(v) + f(v + h) from s to zero, the three values must move by |s| / sqrt(6) or more.
     """
-    of = family(b, c_in, c_out)
-    if of.operations not in (("before", "spatial"), ("spatial", "after")) or of.inner != of.groups or _affine(b):
+    chain = convolutions(b, c_in, c_out)
+    paths = [each.groups for each in chain if each.part == "spatial"]
+    if len(chain) != 2 or [chain[0].outputs] != paths or _affine(b):
         return _NONE
     bend = _bends(answers.triples)  # relu and elu are convex
     up, down = ((np.maximum(sign * bend, 0) ** 2).sum(1) / 6 for sign in (1, -1))

@@ -1,8 +1,8 @@
 """Blocks that several families share. A block names its layers after itself: `name_bn` normalises `name`."""
 
-import math
 from dataclasses import dataclass
 
+from dsresearch.design import bsconv_s_rank
 from dsresearch.networks.vocabulary import Map, Padding, Window, Words
 
 
@@ -99,8 +99,7 @@ def bsconv_s(net: Words, name: str, x: Map, features: int, *, stride: int = 1, s
 
     `name_pw1`, `name_pw2`, each with BatchNorm and without activation, then `name_dw`.
     """
-    inputs = x.shape[-1]
-    x = conv_bn(net, f"{name}_pw1", x, min(inputs, max(4, math.ceil(share * inputs))), act="none")
+    x = conv_bn(net, f"{name}_pw1", x, bsconv_s_rank(x.shape[-1], share), act="none")
     x = conv_bn(net, f"{name}_pw2", x, features, act="none")
     return net.conv(f"{name}_dw", x, features, 3, stride=stride, groups=features, padding=1)
 
