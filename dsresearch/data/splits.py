@@ -4,8 +4,7 @@ import numpy as np
 
 from dsresearch.data.store import Pictures
 from dsresearch.design import InputError, Protocol
-
-HELD = 6_000  # test pictures of the hybrid paper (its section on Figure 4), under either reading
+from dsresearch.references.hybrid import TESTED
 
 
 def split(pictures: Pictures, protocol: Protocol, split_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -34,7 +33,7 @@ def _stratified(pictures: Pictures, protocol: Protocol, seed: int) -> tuple[np.n
 
 
 def _pool(pictures: Pictures, protocol: Protocol, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    return _hold_out(pictures, f"protocol.split={protocol.split!r} with held-out pictures", HELD, seed)
+    return _hold_out(pictures, f"protocol.split={protocol.split!r} with held-out pictures", TESTED, seed)
 
 
 def _hold_out(pictures: Pictures, argument: str, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -61,12 +60,12 @@ def _standard(pictures: Pictures, protocol: Protocol, seed: int) -> tuple[np.nda
 
 def _own_test_part(pictures: Pictures, protocol: Protocol, seed: int) -> tuple[np.ndarray, np.ndarray]:
     train, test = _standard(pictures, protocol, seed)
-    if len(test) < HELD:
+    if len(test) < TESTED:
         raise InputError(
-            f"protocol.split={protocol.split!r} is not allowed: it draws {HELD} test pictures, data={pictures.name!r} "
-            f"has {len(test)} of its own"
+            f"protocol.split={protocol.split!r} is not allowed: it draws {TESTED} test pictures, "
+            f"data={pictures.name!r} has {len(test)} of its own"
         )
-    return train, _draw(pictures.labels, test, HELD, np.random.default_rng(seed))
+    return train, _draw(pictures.labels, test, TESTED, np.random.default_rng(seed))
 
 
 _PARTS = {

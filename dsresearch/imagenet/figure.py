@@ -15,6 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from dsresearch.imagenet.settings import Settings
+from dsresearch.references import training
 from dsresearch.schema import write_atomic
 
 SMOOTHED = 10  # steps that a drawn loss is the mean of
@@ -23,7 +24,11 @@ _METADATA: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     "png": {"Software": None},
 }
-PUBLISHED = {"xception": 28, "inception_v3": 31}  # steps/s on 60 K80 GPUs (Chollet 2017, Table 3)
+# Steps/s on 60 K80 GPUs (Chollet 2017, Table 3).
+PUBLISHED = {
+    name: training.value("xception_speed", "ImageNet", model)
+    for name, model in (("xception", "Xception"), ("inception_v3", "Inception V3"))
+}
 
 
 def draw(out: Path) -> str:

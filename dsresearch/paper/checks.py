@@ -12,11 +12,10 @@ import numpy as np
 from scipy import optimize
 
 from dsresearch import cost
-from dsresearch.paper.facts import PAPER_TEST, Results
+from dsresearch.paper.facts import Results
+from dsresearch.references.hybrid import TESTED, TRIALS
 from dsresearch.statistics.power import difference_sd, run_sd, tost_power
-from dsresearch.studies import PROFILES
 
-PAPER_TRIALS = PROFILES["paper"]["protocol"]["trials"]
 _SIMULATED = 20_000  # studies
 STATUSES = ("reproduced", "not", "undecided", "not run")
 
@@ -142,7 +141,7 @@ def printed(
 
 def noise(results: Results, value: float, chance: float = 0.05) -> Finding:
     """Whether a printed control can be a mean of |d| of two runs of one function."""
-    d = np.random.default_rng(0).normal(0.0, difference_sd(PAPER_TEST), (_SIMULATED, PAPER_TRIALS))
+    d = np.random.default_rng(0).normal(0.0, difference_sd(TESTED), (_SIMULATED, TRIALS))
     most = value + 0.005  # what rounds to the printed value or less
     a, b = np.mean(np.abs(d).mean(axis=1) <= most), np.mean(np.abs(d.mean(axis=1)) <= most)
     return Finding(_word(a >= chance), f"chance {a:.4f} as A, {b:.2f} as B", source="simulation")
@@ -159,7 +158,7 @@ def gap(results: Results, values: Sequence[float]) -> Finding:
 def winner(results: Results, value: float, arms: int = 5) -> Finding:
     """The expected least B among arms that are the baseline's own function: would noise crown a winner?"""
     rng = np.random.default_rng(0)
-    errors = rng.normal(0.0, run_sd(PAPER_TEST), (_SIMULATED, arms + 1, PAPER_TRIALS)).mean(axis=2)
+    errors = rng.normal(0.0, run_sd(TESTED), (_SIMULATED, arms + 1, TRIALS)).mean(axis=2)
     least = float(np.abs(errors[:, 1:] - errors[:, :1]).min(axis=1).mean())
     return Finding(_word(least > value), f"{least:.3f}", source="simulation")
 
@@ -181,8 +180,8 @@ def expected_noise() -> tuple[float, float]:
 
     E|D| of a normal difference is sd sqrt(2 / pi); the mean of T of them has 1 / sqrt(T) of its spread.
     """
-    a = difference_sd(PAPER_TEST) * math.sqrt(2 / math.pi)
-    return a, a / math.sqrt(PAPER_TRIALS)
+    a = difference_sd(TESTED) * math.sqrt(2 / math.pi)
+    return a, a / math.sqrt(TRIALS)
 
 
 CHECKS: Mapping[str, Callable[..., Finding]] = {

@@ -10,9 +10,7 @@ import pandas as pd
 
 from dsresearch import compare
 from dsresearch.design import InputError
-
-PAPER_TEST = 6_000  # pictures in the hybrid paper's test set
-DESIGNS = {"paper": PAPER_TEST, "confirm": 10_000}  # test pictures of the profiles that were planned for CIFAR-10
+from dsresearch.references.hybrid import DESIGNS
 
 
 @dataclass(frozen=True)

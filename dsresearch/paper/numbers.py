@@ -5,14 +5,14 @@ from typing import Any
 
 import pandas as pd
 
+from dsresearch.design import Protocol
 from dsresearch.paper.checks import expected_noise
 from dsresearch.paper.claims import Claims
-from dsresearch.paper.facts import DESIGNS, Results, StudyFacts, key_of
+from dsresearch.paper.facts import Results, StudyFacts, key_of
+from dsresearch.references.hybrid import DESIGNS, EPOCHS
 from dsresearch.report.planning import PRINTED_STUDIES, chance_of_support
 from dsresearch.statistics.power import PLANNED_ERROR
-from dsresearch.studies import PROFILES
 
-MARGIN, ALPHA = 0.25, 0.05  # of the planned designs, as the protocol's defaults
 
 
 def numbers(results: Results, claims: Claims) -> dict[str, str]:
@@ -34,12 +34,11 @@ def _planning() -> Iterator[tuple[str, str]]:
     a, b = expected_noise()
     yield from (("noise/A", f"{a:.2f}"), ("noise/B", f"{b:.3f}"), ("noise/error", f"{PLANNED_ERROR:g}"))
     yield "simulated", f"{PRINTED_STUDIES:,}"
-    for profile, n_test in DESIGNS.items():
-        trials, epochs = PROFILES[profile]["protocol"]["trials"], PROFILES[profile]["recipe"]["epochs"]
-        chance = chance_of_support(trials, n_test, MARGIN, ALPHA)["SUPPORTED"]
+    for profile, (trials, n_test) in DESIGNS.items():
+        chance = chance_of_support(trials, n_test, Protocol.margin, Protocol.alpha)["SUPPORTED"]
         yield f"design/{profile}/trials", str(trials)
         yield f"design/{profile}/tested", f"{n_test:,}"
-        yield f"design/{profile}/epochs", str(epochs)
+        yield f"design/{profile}/epochs", str(EPOCHS)
         yield f"design/{profile}/supported", f"{100 * chance:.0f}"
 
 

@@ -82,6 +82,12 @@ class Result:
     value: float
 
 
+def value(protocol: str, data: str, model: str) -> float:
+    """What the results of a protocol say of a model on a data set, where that is one number."""
+    (found,) = (r.value for r in RESULTS if (r.protocol, r.data, r.model) == (protocol, data, model))
+    return found
+
+
 def _column(protocol: str, data: str, metric: str, values: Mapping[str, float]) -> tuple[Result, ...]:
     return tuple(Result(protocol, data, model, metric, value) for model, value in values.items())
 

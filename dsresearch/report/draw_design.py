@@ -6,10 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dsresearch.references.hybrid import DESIGNS, DIFFERENCES
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.planning import PAPER_DESIGNS, chances_table
+from dsresearch.report.planning import chances_table
 from dsresearch.report.style import COLUMN, INK, PAGE, Picture, crowded, label, looks, picture, source_of, style
-from dsresearch.report.table4 import PAPER
 from dsresearch.report.words import WORD_COLOURS
 from dsresearch.statistics import Interval
 
@@ -39,8 +39,8 @@ def null(analysis: Analysis) -> Picture:
     arms = {
         cell: found for cell, found in analysis.comparisons.items() if not cell.control_kind and cell.match == "width"
     }
-    paper = {cell.setup for cell in arms} & set(PAPER) - {"separable"}
-    top = max([*a, *b, *(max(found.a, found.b) for found in arms.values()), *(PAPER[name] for name in paper)]) * 1.05
+    paper = {name: DIFFERENCES[name] for name in {cell.setup for cell in arms} & set(DIFFERENCES) - {"separable"}}
+    top = max([*a, *b, *(max(found.a, found.b) for found in arms.values()), *paper.values()]) * 1.05
     bins = _bins(top, 100 / analysis.study.n_test / len(seed))
     look, rows = looks(list(analysis.study.cells)), []
     with style():
@@ -61,9 +61,9 @@ def null(analysis: Analysis) -> Picture:
                 value = found.a if reading == "A" else found.b
                 axes.plot([value, value], [0, 0.28 * high], color=look[cell][0], lw=1.4, label=label(cell.name))
                 rows.append((reading, "here", cell.name, value, np.nan))
-            for name in sorted(paper, key=lambda n: PAPER[n]):
-                axes.plot([PAPER[name]] * 2, [1.08 * high, 1.22 * high], color="#b3261e", lw=1.2)
-                rows.append((reading, "paper", name, PAPER[name], np.nan))
+            for name, said in sorted(paper.items(), key=lambda item: item[1]):
+                axes.plot([said] * 2, [1.08 * high, 1.22 * high], color="#b3261e", lw=1.2)
+                rows.append((reading, "paper", name, said, np.nan))
             axes.plot([], [], color="#b3261e", lw=1.2, label="the paper's values")
             axes.set_ylim(0, 1.3 * high)
             axes.set_yticks([])
@@ -112,7 +112,7 @@ def power(analysis: Analysis) -> Picture:
             of = drawn[drawn["n_test"] == n_test]
             for word, dash in (("SUPPORTED", "-"), ("NOT SUPPORTED", ":"), ("UNDECIDED", "--")):
                 axes.plot(of["trials"], of[word], dash, marker=".", color=WORD_COLOURS[word], label=word)
-            for (trials, pictures), mark in zip(PAPER_DESIGNS, "o*", strict=True):
+            for (trials, pictures), mark in zip(DESIGNS.values(), "o*", strict=True):
                 at = of[(of["trials"] == trials) & (n_test == pictures)]
                 style_of = {"markerfacecolor": "none", "markeredgecolor": INK, "ms": 9}
                 axes.plot(at["trials"], at["SUPPORTED"], mark, **style_of)

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from dsresearch.references.hybrid import DESIGNS
 from dsresearch.report.cell import Cell, one_line, spans, trained_as
 from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
 from dsresearch.report.pairs import pairs
-from dsresearch.report.planning import PAPER_DESIGNS, chance_of_support
+from dsresearch.report.planning import chance_of_support
 from dsresearch.report.study import Study
 from dsresearch.statistics import (
     RULE_VERSION,
@@ -294,7 +295,7 @@ class Analysis:
         """What the design could show, computed from its size alone."""
         protocol, n_test = self.study.protocol, self.study.n_test
         rule = (protocol.margin, protocol.alpha)
-        designs = {f"{trials} trials, {n} test pictures": (trials, n) for trials, n in PAPER_DESIGNS}
+        designs = {f"{trials} trials, {n} test pictures": (trials, n) for trials, n in DESIGNS.values()}
         return {
             **planned(protocol.trials, n_test, *rule),
             "chances_if_equal": chance_of_support(protocol.trials, n_test, *rule),

@@ -9,10 +9,10 @@ import functools
 import pandas as pd
 
 from dsresearch.design import Protocol
+from dsresearch.references.hybrid import DESIGNS
 from dsresearch.statistics import chances, minimum_detectable_effect, tost_power
 from dsresearch.statistics.power import difference_sd
 
-PAPER_DESIGNS = ((10, 6_000), (20, 10_000))  # trials and test pictures of the profiles `paper` and `confirm`
 TRIALS = (8, 10, 15, 20, 30)
 STUDIES = 1_000  # simulated for each point of the curve
 PRINTED_STUDIES = 5_000  # and for a figure that is printed with a verdict
@@ -32,7 +32,7 @@ def chances_table(protocol: Protocol, n_test: int) -> pd.DataFrame:
     For the paper's 6,000 test pictures, the standard 10,000 and `n_test`; TRIALS and the protocol's own number.
     """
     rows = []
-    for pictures in dict.fromkeys([n_test, *(n for _, n in PAPER_DESIGNS)]):
+    for pictures in dict.fromkeys([n_test, *(n for _, n in DESIGNS.values())]):
         for trials in sorted({*TRIALS, *([protocol.trials] if protocol.trials >= TRIALS[0] else [])}):
             sigma = difference_sd(pictures)
             found = _chances(trials, pictures, protocol.margin, protocol.alpha, studies=STUDIES)

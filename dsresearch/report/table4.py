@@ -3,21 +3,13 @@
 import math
 from typing import Any
 
+from dsresearch.references.hybrid import DIFFERENCES
 from dsresearch.report.cell import Cell, spans
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.pairs import baseline_of
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, null_percentile
 
-# Ghosh 2017, Figure 4: absolute difference of test error from the baseline on CIFAR-10, percentage points, ten trials.
-PAPER = {
-    "separable": 0.0,
-    "inception": 0.83,
-    "resnext": 0.62,
-    "inception_reformulated": 0.71,
-    "separable_strict": 0.08,
-    "hybrid": 0.12,
-}
 PARTS = ("paper", "arm", "control", "reading", "exploratory", "params matched", "macs matched")  # in its order
 CONTROLS = ("rerun", "bit", "exact", "seed", "split")
 
@@ -115,7 +107,7 @@ def _deviations(rows: list[dict[str, Any]]) -> list[str]:
 def paper_value(cell: Cell) -> float | None:
     """What the paper prints for an arm; None for an arm that it does not have, whatever it started from."""
     own = cell.arm == cell.setup and cell.match == "width" and not cell.control_kind
-    return PAPER.get(cell.setup) if own else None
+    return DIFFERENCES.get(cell.setup) if own else None
 
 
 def _part(cell: Cell, paper: float | None) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from dsresearch.references import training
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.factors import Contrast, Series, compared, contrasts, difference, series
@@ -15,7 +16,7 @@ from dsresearch.statistics.paired import Floats
 
 # Other people's numbers: test error on CIFAR-10 in per cent of ResNeXt-20 at a constant width of 64 in so many groups,
 # single runs of the imgclsmob collection (osmr), another network under another recipe than any study here.
-RESNEXT20_C10 = {1: 4.33, 2: 4.53, 4: 4.70, 8: 4.66, 16: 4.04, 32: 4.61, 64: 4.93}
+RESNEXT20_C10 = {g: training.value("osmr", "CIFAR-10", f"ResNeXt-20 {g}x{64 // g}d") for g in (1, 2, 4, 8, 16, 32, 64)}
 
 SPINE = (
     Field("series", "series"),

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dsresearch.references.hybrid import GAPS
 from dsresearch.statistics.power import PLANNED_ERROR, run_sd
 from dsresearch.statistics.verdict import gates, word
 
-PAPER_GAPS = {"inception": 0.83, "resnext": 0.62, "inception_reformulated": 0.71}  # the paper's Figure 4, pp
 _RESAMPLES = 1_999  # random sign patterns above the trials that are counted exactly
 _BLOCK = 2_000  # studies at once
 
@@ -19,7 +19,7 @@ def chances(
     alpha: float = 0.05,
     *,
     candidate: float = 0.0,
-    rivals: Mapping[str, float] = PAPER_GAPS,
+    rivals: Mapping[str, float] = GAPS,
     error: float = PLANNED_ERROR,
     studies: int = 2_000,
     seed: int = 0,

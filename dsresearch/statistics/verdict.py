@@ -23,13 +23,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
+from dsresearch.references.hybrid import DESIGNS
 from dsresearch.statistics.paired import RESAMPLES, Floats, farther_p, holm, sd, t_interval, tost_p
 from dsresearch.statistics.power import difference_sd, tost_power
 
 RULE_VERSION = 1
 MINIMUM_TRIALS = 8  # with 6 no sign-flip p survives Holm over three rivals, and one trial may be lost
 GATED_CONTROLS = ("seed", "exact")
-PAPER_PROFILES = ("paper", "confirm")  # those that train the paper's 190 epochs
 ENOUGH_POWER = 0.8
 NON_INFERIOR = 1.05  # discordance of the candidate against that of the seed control
 
@@ -260,7 +260,7 @@ def _qualifiers(evidence: Evidence, found: str) -> dict[str, str]:
         out["outcome-only"] = "no predictions were kept: equal error is not equal mechanism"
     elif not mechanism_alike(evidence.discordance, evidence.candidate, evidence.rivals, evidence.alpha):
         out["outcome-only"] = "the pictures that are got wrong do not set the hybrid apart from the rivals"
-    if evidence.profile not in PAPER_PROFILES:
+    if evidence.profile not in DESIGNS:
         out["profile"] = f"{evidence.profile}: not a profile of the paper's 190 epochs"
     return out
 

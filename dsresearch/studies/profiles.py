@@ -5,6 +5,7 @@ from typing import Any
 
 from dsresearch.data import Pictures
 from dsresearch.design import InputError, one_of
+from dsresearch.references import hybrid
 from dsresearch.studies.catalogue import STUDIES
 from dsresearch.studies.study import Settings
 
@@ -36,14 +37,14 @@ PROFILES: Mapping[str, Settings] = {
     # the paper's 190 epochs, 10 trials and 6,000 held-out pictures of the merged 60,000
     "paper": {
         "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 10, "split": "pool60k_hold6k"},
+        "recipe": {"epochs": hybrid.EPOCHS, "batch": 128},
+        "protocol": {"trials": hybrid.DESIGNS["paper"][0], "split": "pool60k_hold6k"},
     },
     # the same with the power to confirm: 20 trials, the standard split
     "confirm": {
         "design": {"width": 64, "depth": 4},
-        "recipe": {"epochs": 190, "batch": 128},
-        "protocol": {"trials": 20, "split": "standard"},
+        "recipe": {"epochs": hybrid.EPOCHS, "batch": 128},
+        "protocol": {"trials": hybrid.DESIGNS["confirm"][0], "split": "standard"},
     },
 }
 _DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own
@@ -64,7 +65,7 @@ def profile_settings(study: str, name: str, pictures: Pictures) -> dict[str, dic
     """
     settings = settings_of(study, name)
     n = len(pictures.labels)
-    if name in ("paper", "confirm"):
+    if name in hybrid.DESIGNS:
         found = (pictures.n_train, n - pictures.n_train, pictures.images.shape[1], len(pictures.classes))
         if found != (50_000, 10_000, 32, 10):
             raise InputError(
