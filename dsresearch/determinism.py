@@ -10,7 +10,6 @@ The report prints the file as T10 where it lies in a study's folder; the hash is
 """
 
 import argparse
-import csv
 import io
 import shutil
 import sys
@@ -18,6 +17,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -26,13 +26,12 @@ from dsresearch.compare import compare, read
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher
 from dsresearch.plan import Request, plan
-from dsresearch.schema import read_runs, read_trials, write_atomic
+from dsresearch.schema import DETERMINISM_COLUMNS, read_runs, read_trials, write_csv
 from dsresearch.store import Store
 from dsresearch.studies import PROFILES, Plan
 
 ARMS = ("separable", "hybrid")
 TRIALS, EPOCHS = 3, int(PROFILES["smoke"]["recipe"]["epochs"])
-HEAD = ("invariance", "passed", "sha256", "device")
 
 
 @dataclass(frozen=True)
@@ -64,14 +63,14 @@ class Bench:
         return store
 
 
-def checks(scratch: Path) -> Iterator[dict[str, str]]:
+def checks(scratch: Path) -> Iterator[dict[str, Any]]:
     """The rows of determinism.csv, each as soon as it is known."""
     bench = Bench(scratch)
     both, alone = bench.asked(ARMS), bench.asked(ARMS[:1])
     reference = bench.trained("reference", both, workers=2)
     turned = bench.trained("turned", replace(both, asked=both.asked[::-1]), workers=1)
 
-    def row(invariance: str, other: pd.DataFrame) -> dict[str, str]:
+    def row(invariance: str, other: pd.DataFrame) -> dict[str, Any]:
         return _row(invariance, _same(reference, other), other)
 
     for invariance in ("rerun in a fresh process", "order of the cells", "number of workers"):
@@ -90,11 +89,11 @@ def _same(reference: pd.DataFrame, other: pd.DataFrame) -> bool:
     return len(pairs) == len(other) > 0 and all((pairs[name] == pairs[f"{name}_ref"]).all() for name in hashes)
 
 
-def _row(invariance: str, passed: bool, rows: pd.DataFrame) -> dict[str, str]:
+def _row(invariance: str, passed: bool, rows: pd.DataFrame) -> dict[str, Any]:
     first = rows[(rows["arm"] == ARMS[0]) & (rows["trial"] == 0)].iloc[0]
     return {
         "invariance": invariance,
-        "passed": str(passed).lower(),
+        "passed": passed,
         "sha256": first["params_sha256"],
         "device": first["device_kind"],
     }
@@ -164,17 +163,10 @@ def main(words: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         for row in checks(Path(scratch)):
             rows.append(row)
-            print(
-                f"{row['invariance']:<34} {'pass' if row['passed'] == 'true' else 'FAIL'}  {row['sha256'][:12]}",
-                flush=True,
-            )
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, HEAD, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+            print(f"{row['invariance']:<34} {'pass' if row['passed'] else 'FAIL'}  {row['sha256'][:12]}", flush=True)
     if to is not None:
-        write_atomic(to, text.getvalue().encode())
-    return runtime.DONE if all(row["passed"] == "true" for row in rows) else runtime.FAILED
+        write_csv(to, rows, DETERMINISM_COLUMNS)
+    return runtime.DONE if all(row["passed"] for row in rows) else runtime.FAILED
 
 
 if __name__ == "__main__":

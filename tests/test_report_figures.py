@@ -15,6 +15,7 @@ from dsresearch.design import InputError
 from dsresearch.report import Analysis, draw_cost, draw_curves, draw_design, draw_trials, read_study
 from dsresearch.report.figures import figure_files
 from dsresearch.report.style import ARMS, COLUMN, CONTROL_COLOUR, Picture, looks, picture
+from dsresearch.schema import DIVERGENCE_COLUMNS
 
 ORDER = [f"f{at}" for at in range(1, 11)]
 
@@ -79,21 +80,23 @@ def test_f6_draws_arms_of_one_size_side_by_side() -> None:
 def test_f8_draws_the_twins_and_refuses_what_is_no_number(tmp_path: Path) -> None:
     study = write_study(tmp_path)
     assert "no divergence.csv" in draw_curves.divergence(Analysis(read_study(study))).absent
-    head = "control_kind,trial,step,relative_distance\n"
+    head = ",".join(DIVERGENCE_COLUMNS) + "\n"
     far = {"bit": 1e-7, "exact": 0, "seed": 1}
-    lines = [f"{kind},{t},{step},{far[kind] * (t + 1) * step}" for kind in far for t in (0, 1) for step in (1, 10)]
+    lines = [f"it,{kind},{t},{step},{far[kind] * (t + 1) * step},1" for kind in far for t in (0, 1) for step in (1, 10)]
     (study / "divergence.csv").write_text(head + "\n".join(lines) + "\n")
     rows = drawn(draw_curves.divergence(Analysis(read_study(study))))
     assert float(rows[(rows["control_kind"] == "seed") & (rows["step"] == 10)]["median"].iloc[0]) == pytest.approx(15)
     for bad, message in {
-        "bit,0,1,far\n": "line 2: column relative_distance: 'far' is not allowed: a number from 0",
-        "bit,0,1,nan\n": "line 2: column relative_distance: 'nan'",
+        "it,bit,0,1,far,1\n": "line 2: column relative_distance: 'far' is not allowed: a finite number",
+        "it,bit,0,1,nan,1\n": "line 2: column relative_distance: 'nan'",
+        "it,bit,0,1,-1,1\n": "line 2: column relative_distance: -1.0 is not allowed: a number from 0",
+        "it,twin,0,1,0,1\n": "line 2: column control_kind: 'twin' is not allowed: one of 'bit', 'exact', 'seed'",
         "": "line 2: no rows",
     }.items():
         (study / "divergence.csv").write_text(head + bad)
         with pytest.raises(InputError, match=message):
             draw_curves.divergence(Analysis(read_study(study)))
-    (study / "divergence.csv").write_text("control_kind,trial,step\n")
+    (study / "divergence.csv").write_text("study_id,control_kind,trial,step,param_norm\n")
     with pytest.raises(InputError, match="column 'relative_distance' is missing"):
         draw_curves.divergence(Analysis(read_study(study)))
 

@@ -17,6 +17,7 @@ from dsresearch.report.mechanism import differences
 from dsresearch.report.table4 import table4
 from dsresearch.report.table_facts import PROMISES
 from dsresearch.report.tables import to_csv, to_latex, to_markdown
+from dsresearch.schema import DIVERGENCE_COLUMNS
 
 BASE = ("separable", "", "width")
 NAMES = [
@@ -199,9 +200,9 @@ def test_t5_tells_every_pair_and_what_was_not_run(tmp_path: Path) -> None:
     assert [row["pair"] for row in found] == ["separable / resnext", "separable = separable_strict"]
     assert (found[0]["max_rel_out_f64"], found[0]["steps_until_divergence"]) == ("no map", "no map")
     assert (found[1]["max_rel_out_f64"], found[1]["steps_until_divergence"]) == ("4e-16", "not run")
-    lines = [f"{kind},{trial},{step},{far}" for kind, trial, step, far in
+    lines = [f"made-up,{kind},{trial},{step},{far},1.0" for kind, trial, step, far in
              [("exact", 0, 1, 1e-7), ("exact", 0, 50, 0.002), ("exact", 0, 90, 0.1), ("bit", 0, 2, 0.5)]]  # fmt: skip
-    (tmp_path / "divergence.csv").write_text("\n".join(["control_kind,trial,step,relative_distance", *lines]) + "\n")
+    (tmp_path / "divergence.csv").write_text("\n".join([",".join(DIVERGENCE_COLUMNS), *lines]) + "\n")
     assert rows(tmp_path, "exactness")[1]["steps_until_divergence"] == "50"
     assert rows(write_study(tmp_path / "none"), "exactness")[0]["class"] == "not run"
 
@@ -265,7 +266,7 @@ def test_t10_shows_the_rerun_and_reads_what_others_wrote(tmp_path: Path) -> None
     assert (row["passed"], row["sha256"], row["device"]) == ("FAIL", "a" * 12, "cpu")
     for line, message in {
         "number of wrokers,true,,": "line 2: column invariance: 'number of wrokers' is not allowed",
-        "number of workers,yes,,": "line 2: column passed: 'yes' is not allowed: true, false",
+        "number of workers,yes,,": "line 2: column passed: 'yes' is not allowed: true or false",
     }.items():
         (study / "determinism.csv").write_text(head + line + "\n")
         with pytest.raises(InputError, match=message):

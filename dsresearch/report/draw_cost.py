@@ -22,6 +22,7 @@ from dsresearch.report.style import (
     style,
 )
 from dsresearch.report.table4 import CONTROLS
+from dsresearch.report.table_noise import excess_rows
 
 # --- F6 ---------------------------------------------------------------------------------------------------------
 
@@ -152,17 +153,6 @@ def _grid(analysis: Analysis, cells: list[Cell]) -> pd.DataFrame:
             share[i, j] = share[j, i] = 100 * discordance_between(one, two, trials, kept)
     rows = [(cells[i].name, cells[j].name, np.nan, share[i, j]) for i in range(len(cells)) for j in range(len(cells))]
     return pd.DataFrame(rows, columns=["name", "to", "trial", "discordance_pct"])
-
-
-def excess_rows(analysis: Analysis) -> pd.DataFrame:
-    """Columns name, trial, discordance_pct: discordance with the baseline less the seed control's of the same trial."""
-    rows = []
-    for cell, both in analysis.beside_seed.items():
-        if cell.control_kind in ("seed", "split"):
-            continue
-        less = 100 * (both["discordance"] - both["seed"])
-        rows += [(cell.name, int(trial), float(value)) for trial, value in zip(both["trial"], less, strict=True)]
-    return pd.DataFrame(rows, columns=["name", "trial", "discordance_pct"])
 
 
 def _draw_grid(axes: Axes, grid: pd.DataFrame, names: list[str]) -> None:

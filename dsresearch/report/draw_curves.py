@@ -9,7 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
-from dsresearch.design import InputError
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis, is_baseline
 from dsresearch.report.style import (
@@ -24,6 +23,7 @@ from dsresearch.report.style import (
     source_of,
     style,
 )
+from dsresearch.schema import read_divergence
 
 BANDS = 9  # with more arms than that, bands hide each other
 
@@ -130,7 +130,6 @@ def _over_trials(name: str, quantity: str, values: pd.Series) -> Sequence[dict[s
 # --- F8 ---------------------------------------------------------------------------------------------------------
 
 _TWINS = {"bit": "#de8f05", "exact": "#56b4e9", "seed": "#0173b2"}
-DIVERGENCE_COLUMNS = ("control_kind", "trial", "step", "relative_distance")
 
 
 def divergence(analysis: Analysis) -> Picture:
@@ -175,28 +174,3 @@ def divergence(analysis: Analysis) -> Picture:
 def _twins(rows: pd.DataFrame) -> pd.DataFrame:
     over = rows.groupby(["control_kind", "step"], sort=True)["relative_distance"]
     return over.agg(["median", "min", "max", "count"]).reset_index()
-
-
-def read_divergence(path: Any) -> pd.DataFrame:
-    """The rows of a divergence.csv: control_kind, trial, step, relative_distance; further columns are kept.
-
-    Raises InputError naming file, line and column.
-    """
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}, allowed: comma-separated values") from None
-    for name in DIVERGENCE_COLUMNS:
-        if name not in frame.columns:
-            raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(DIVERGENCE_COLUMNS)}")
-    if not len(frame):
-        raise InputError(f"{path}: line 2: no rows, allowed: one row a twin, trial and step")
-    for name in DIVERGENCE_COLUMNS[1:]:
-        numbers = pd.to_numeric(frame[name], errors="coerce")
-        wrong = frame.index[~((numbers >= 0) & (numbers < float("inf")))]
-        if len(wrong):
-            raise InputError(
-                f"{path}: line {wrong[0] + 2}: column {name}: {frame[name][wrong[0]]!r} is not allowed: a number from 0"
-            )
-        frame[name] = numbers
-    return frame

@@ -4,13 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from dsresearch.design import InputError
 from dsresearch.report.cell import Cell, one_line
-from dsresearch.report.draw_curves import read_divergence
 from dsresearch.report.evidence import EXACT, Analysis
 from dsresearch.report.study import Study
 from dsresearch.report.table4 import match_deviation
 from dsresearch.report.tables import Field, Table
+from dsresearch.schema import INVARIANCES, determinism_rows, read_divergence
 
 EXACTNESS = (
     Field("pair", "pair", "name"),
@@ -150,24 +149,18 @@ DETERMINISM = (
     Field("device", "device"),
     Field("source", "shown by"),
 )
-# Invariances of the training and what is promised of each; determinism.csv of the study's folder fills them.
+# What is promised of each invariance of the training; determinism.csv of the study's folder fills them.
 PROMISES = {
-    "rerun in a fresh process": "bit for bit",
-    "resume from a checkpoint": "bit for bit",
-    "one trial alone or among others": "bit for bit",
-    "evaluation on or off": "bit for bit",
-    "order of the cells": "bit for bit",
-    "number of workers": "bit for bit",
+    **dict.fromkeys(INVARIANCES, "bit for bit"),
     "trials in one program": "another execution mode, never within a pair",
     "exact formulation, float64": f"at most {EXACT:g}",
 }
-_GIVEN = ("invariance", "passed", "sha256", "device")
 
 
 def determinism(analysis: Analysis) -> Table:
     """T10: what stays the same to the bit. The study shows two rows itself; `determinism.csv` fills the others.
 
-    That file has the columns invariance (a key of PROMISES), passed (true or false), sha256, device.
+    That file has the columns of `schema.DETERMINISM_COLUMNS`.
     """
     study = analysis.study
     given = {row["invariance"]: row for row in _read_determinism(study)}
@@ -214,27 +207,13 @@ def _read_determinism(study: Study) -> list[dict[str, str]]:
     path = study.folder / "determinism.csv"
     if not path.exists():
         return []
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: {one_line(error)}, allowed: comma-separated values") from None
-    for name in _GIVEN:
-        if name not in frame.columns:
-            raise InputError(f"{path}: line 1: column {name!r} is missing, allowed: {', '.join(_GIVEN)}")
-    for at, row in enumerate(frame.to_dict("records")):
-        for name, allowed in (("invariance", tuple(PROMISES)), ("passed", ("true", "false"))):
-            if row[name] not in allowed:
-                raise InputError(
-                    f"{path}: line {at + 2}: column {name}: {row[name]!r} is not allowed: {', '.join(allowed)}"
-                )
-    words = {"true": "pass", "false": "FAIL"}
     return [
         {
             "invariance": row["invariance"],
-            "passed": words[row["passed"]],
-            "sha256": one_line(row["sha256"])[:12] or "not kept",
+            "passed": "pass" if row["passed"] else "FAIL",
+            "sha256": row["sha256"][:12] or "not kept",
             "device": one_line(row["device"]) or "not told",
             "source": "determinism.csv",
         }
-        for row in frame.to_dict("records")
+        for row in determinism_rows(path)
     ]

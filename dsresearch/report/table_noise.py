@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 
 from dsresearch.report.cell import Cell
-from dsresearch.report.draw_cost import excess_rows
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.table4 import CONTROLS
 from dsresearch.report.tables import Field, Table
@@ -123,6 +122,17 @@ def similarity(analysis: Analysis) -> Table:
         "activations are not kept, so that no JS divergence and no CKA can be given."
     )
     return Table("similarity", "Agreement picture by picture", caption, SIMILARITY, rows)
+
+
+def excess_rows(analysis: Analysis) -> pd.DataFrame:
+    """Columns name, trial, discordance_pct: discordance with the baseline less the seed control's of the same trial."""
+    rows = []
+    for cell, both in analysis.beside_seed.items():
+        if cell.control_kind in ("seed", "split"):
+            continue
+        less = 100 * (both["discordance"] - both["seed"])
+        rows += [(cell.name, int(trial), float(value)) for trial, value in zip(both["trial"], less, strict=True)]
+    return pd.DataFrame(rows, columns=["name", "trial", "discordance_pct"])
 
 
 def _larger(analysis: Analysis) -> dict[Cell, float]:

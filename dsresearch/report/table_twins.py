@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dsresearch.report.draw_curves import read_divergence
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.tables import Field, Table
+from dsresearch.schema import read_divergence
 
 PARTING = (
     Field("twin", "twin", "name"),

@@ -6,9 +6,11 @@ sacred. Integers are stored and percentages derived.
 
 from dsresearch.schema.columns import (
     CONTROL_KINDS,
+    DETERMINISM_COLUMNS,
     DIVERGENCE_COLUMNS,
     EPOCH_COLUMNS,
     EQ_CLASSES,
+    INVARIANCES,
     KEY,
     MOST_CLASSES,
     MOST_PICTURES,
@@ -23,7 +25,16 @@ from dsresearch.schema.columns import (
     arrow_schema,
 )
 from dsresearch.schema.protocol import are_names, decided_in, read_protocol
-from dsresearch.schema.read import read_parquet, read_runs, read_table, read_trials, run_rows, trial_rows
+from dsresearch.schema.read import (
+    determinism_rows,
+    read_divergence,
+    read_parquet,
+    read_runs,
+    read_table,
+    read_trials,
+    run_rows,
+    trial_rows,
+)
 from dsresearch.schema.write import (
     TEMPORARY,
     WriteError,
@@ -41,9 +52,11 @@ from dsresearch.schema.write import (
 
 __all__ = [
     "CONTROL_KINDS",
+    "DETERMINISM_COLUMNS",
     "DIVERGENCE_COLUMNS",
     "EPOCH_COLUMNS",
     "EQ_CLASSES",
+    "INVARIANCES",
     "KEY",
     "MOST_CLASSES",
     "MOST_PICTURES",
@@ -60,9 +73,11 @@ __all__ = [
     "are_names",
     "arrow_schema",
     "decided_in",
+    "determinism_rows",
     "narrow",
     "natural",
     "place",
+    "read_divergence",
     "read_parquet",
     "read_protocol",
     "read_runs",

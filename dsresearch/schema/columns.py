@@ -203,6 +203,24 @@ DIVERGENCE_COLUMNS: Mapping[str, Column] = {
     "param_norm": _number("norm of the baseline's weights"),
 }
 
+# What may be varied without another bit, or with as little as is promised (T10 of a report).
+INVARIANCES = (
+    "rerun in a fresh process",
+    "resume from a checkpoint",
+    "one trial alone or among others",
+    "evaluation on or off",
+    "order of the cells",
+    "number of workers",
+    "trials in one program",
+    "exact formulation, float64",
+)
+DETERMINISM_COLUMNS: Mapping[str, Column] = {
+    "invariance": _text("what is varied", *INVARIANCES),
+    "passed": Column("flag", "the promise was kept"),
+    "sha256": _sha("the final weights of trial 0"),
+    "device": _text("the processor", optional=True),
+}
+
 # Rows that may not differ within one trials.csv: two values are two studies, and no pair may be formed across them.
 ONE_STUDY = ("study_id", "protocol_sha256", "profile", "dataset", "split_protocol", "n_train", "n_test", "data_sha256")
 

@@ -13,6 +13,8 @@ import pyarrow.parquet as pq
 from dsresearch.design import InputError, nearest
 from dsresearch.documents import read_bytes
 from dsresearch.schema.columns import (
+    DETERMINISM_COLUMNS,
+    DIVERGENCE_COLUMNS,
     KEY,
     ONE_STUDY,
     RUN_COLUMNS,
@@ -58,6 +60,23 @@ def read_runs(path: Path) -> pd.DataFrame:
 def run_rows(path: Path) -> list[dict[str, Any]]:
     """The rows of a runs.csv as plain values. Raises InputError naming file, line and column."""
     return _read_rows(path, RUN_COLUMNS)[0]
+
+
+def read_divergence(path: Path) -> pd.DataFrame:
+    """The rows of a divergence.csv, typed. Raises InputError naming file, line and column, or for no rows."""
+    rows, lines = _read_rows(path, DIVERGENCE_COLUMNS)
+    if not rows:
+        raise InputError(f"{path}: line 2: no rows, allowed: one row a twin, trial and step")
+    for row, line in zip(rows, lines, strict=True):
+        for name in ("relative_distance", "param_norm"):
+            if row[name] < 0:
+                raise InputError(f"{path}: line {line}: column {name}: {row[name]!r} is not allowed: a number from 0")
+    return _frame(rows, DIVERGENCE_COLUMNS)
+
+
+def determinism_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a determinism.csv as plain values. Raises InputError naming file, line and column."""
+    return _read_rows(path, DETERMINISM_COLUMNS)[0]
 
 
 def _check_trial(path: Path, line: int, row: Mapping[str, Any], first: Mapping[str, Any]) -> None:
