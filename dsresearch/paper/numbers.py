@@ -14,7 +14,6 @@ from dsresearch.report.planning import PRINTED_STUDIES, chance_of_support
 from dsresearch.statistics.power import PLANNED_ERROR
 
 
-
 def numbers(results: Results, claims: Claims) -> dict[str, str]:
     """Every number that the text may use, by name, as it is printed."""
     found = dict(_planning())
