@@ -17,7 +17,7 @@ from picture_files import encoded, folder_of
 from dsresearch.data.stream import Workers
 from dsresearch.design import InputError
 from dsresearch.imagenet.experiment import machine
-from dsresearch.imagenet.figure import draw
+from dsresearch.imagenet.figure import _source, draw
 from dsresearch.imagenet.program import Program
 from dsresearch.imagenet.run import Run
 from dsresearch.imagenet.settings import Settings
@@ -251,6 +251,8 @@ def test_the_page_of_a_run_is_drawn_from_its_files_and_says_on_what(tmp_path: Pa
     (command,) = (line for line in page.splitlines() if "experiments/imagenet.py" in line)
     assert "test_pictures=7" in command, "the command that made it, and not another"
     assert "smoothing" not in command, "what is as always goes without saying"
+    for what in (result["pictures"], "recipe xception_imagenet", "batch 4", "32 px", "6 steps"):
+        assert what in _source(result), "the line under the drawing says what was trained on what"
     first = (tmp_path / "figure.png").read_bytes()
     draw(tmp_path)
     assert (tmp_path / "figure.png").read_bytes() == first

@@ -5,6 +5,7 @@ import dataclasses
 import io
 import itertools
 import json
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,19 @@ def _figure(curve: list[dict[str, str]], result: Mapping[str, Any]) -> Figure:
     right.invert_yaxis()
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("\n".join(textwrap.wrap(_source(result), 150)), x=0.995, ha="right", fontsize=5, color="#6a6a6a")
     return figure
+
+
+def _source(result: Mapping[str, Any]) -> str:
+    """The line under the drawing: what was trained, on what, how, from which commit."""
+    settings, machine = result["settings"], result["machine"]
+    changes = " with local changes" if machine["dirty"] else ""
+    return (
+        f"{settings['networks'].replace(',', ', ')}, {result['pictures']}, recipe {settings['recipe']}, "
+        f"{settings['image']} px, batch {settings['batch']}, {settings['steps']} steps, "
+        f"{result['train_pictures']} training pictures, run {machine['commit'][:12]}{changes}"
+    )
 
 
 def _page(result: Mapping[str, Any]) -> str:
