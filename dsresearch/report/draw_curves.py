@@ -1,7 +1,7 @@
 """Figures along training: F5 error, loss and distance from the baseline by epoch; F8 divergence of twins by step."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,9 +15,11 @@ from dsresearch.report.style import (
     COLUMN,
     CONTROL_COLOUR,
     PAGE,
+    Look,
     Picture,
     crowded,
     label,
+    legend_above,
     looks,
     picture,
     source_of,
@@ -38,8 +40,9 @@ def profiles(analysis: Analysis) -> Picture:
     caption = (
         "Median over trials, for error and loss with the band from the 10th to the 90th percentile. Logarithmic "
         "scales, so that the last per cents show; what is below half a test picture is drawn there. |d| is the "
-        "absolute difference to the baseline of the same trial at the same epoch; dashed: the seed control, whose "
-        "distance is noise alone. Only the last epoch counts; no best epoch is picked."
+        "absolute difference to the baseline of the same trial at the same epoch; grey: the seed control, whose "
+        "distance is noise alone. Only the last epoch counts; no best epoch is picked. Arms at their own widths; the "
+        "CSV has those of matched sizes too. Arms with residual connections are dashed."
     )
     if why := crowded(analysis.study):
         return Picture("f5_profiles", title, caption, absent=why)
@@ -48,19 +51,18 @@ def profiles(analysis: Analysis) -> Picture:
         return Picture("f5_profiles", title, caption, absent="the study keeps no epochs.parquet")
     drawn = profile_rows(analysis, epochs)
     panels = [quantity for quantity in _PANELS if quantity in set(drawn["quantity"])]
-    cells = {cell.name: cell for cell in analysis.study.cells if cell.name in set(drawn["name"])}
+    there = set(drawn["name"])
+    cells = {cell.name: cell for cell in analysis.study.cells if cell.name in there and cell.match == "width"}
     floor = 50 / analysis.study.n_test  # half a picture, percent
     with style():
         figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
         for place, quantity in enumerate(panels):
             axes = figure.add_subplot(1, len(panels), place + 1)
-            _draw_profiles(axes, drawn[drawn["quantity"] == quantity], cells, floor if quantity != "train_loss" else 0)
+            shown = drawn[drawn["quantity"] == quantity]
+            _draw_profiles(axes, shown, cells, looks(analysis.study.cells), floor if quantity != "train_loss" else 0)
             axes.set_ylabel(_PANELS[quantity])
-        handles, names = figure.axes[-1].get_legend_handles_labels()
-        known = dict(zip(names, handles, strict=True))
-        for axes in figure.axes[:-1]:
-            known = {**dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True)), **known}
-        figure.legend(known.values(), known.keys(), loc="outside upper center", ncols=5, columnspacing=1.2)
+        known = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+        legend_above(figure, known.values(), known.keys(), handlelength=2.4)
         last = drawn[(drawn["quantity"] == "test_error_pct") & (drawn["epoch"] == drawn["epoch"].max())]
         said = ", ".join(f"{row.name} {row.median:.2f} %" for row in last.itertuples(index=False, name="Row"))
         alt = f"Median test error after the last epoch: {said}."
@@ -69,15 +71,19 @@ def profiles(analysis: Analysis) -> Picture:
         )
 
 
-def _draw_profiles(axes: Axes, drawn: pd.DataFrame, cells: dict[str, Cell], floor: float) -> None:
-    look = looks(list(cells.values()))
-    for name, cell in cells.items():
+def _draw_profiles(
+    axes: Axes, drawn: pd.DataFrame, cells: Mapping[str, Cell], look: Mapping[Cell, Look], floor: float
+) -> None:
+    for at, (name, cell) in enumerate(cells.items()):
         of = drawn[drawn["name"] == name].dropna()
         if not len(of):
             continue
-        colour, dash = (CONTROL_COLOUR, "--") if cell.control_kind else (look[cell][0], "-")
+        colour, marker, dash = look[cell]
         of = of.assign(**{level: of[level].clip(lower=floor) for level in ("median", "p10", "p90")}) if floor else of
-        axes.plot(of["epoch"], of["median"], dash, color=colour, lw=1.1, label=label(name), zorder=3)
+        few = max(1, len(of) // 6)  # a marker at every so many epochs, no two arms at the same ones
+        axes.plot(of["epoch"], of["median"], dash, color=colour, lw=1.1, label=label(name), zorder=3,
+                  marker="" if cell.control_kind else marker, markevery=(at % few, few), ms=3.5, mec="#ffffff",
+                  mew=0.3)  # fmt: skip
         if len(cells) <= BANDS + 1 and not cell.control_kind and not (of["quantity"] == "abs_diff_pp").any():
             axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.08, linewidth=0)
     axes.set_xlabel("epoch")
@@ -162,7 +168,7 @@ def divergence(analysis: Analysis) -> Picture:
         axes.set_yscale("log")
         axes.set_xlabel("optimiser step")
         axes.set_ylabel("relative distance of the weights")
-        figure.legend(loc="outside upper center", ncols=3)
+        legend_above(figure, *axes.get_legend_handles_labels())
         last = drawn[drawn["step"] == drawn["step"].max()]
         said = ", ".join(f"{row.control_kind} {row.median:.2g}" for row in last.itertuples(index=False))
         return picture(

@@ -1,11 +1,13 @@
 """Figures of the trials themselves: F1 test errors, F2 differences with intervals (forest), F4 paired slopes."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis, is_baseline
@@ -15,10 +17,15 @@ from dsresearch.report.style import (
     INK,
     PAGE,
     SOFT,
+    WORSE,
+    Look,
     Picture,
     crowded,
     label,
+    legend_above,
     looks,
+    matched_words,
+    narrow_label,
     picture,
     source_of,
     style,
@@ -49,6 +56,7 @@ def errors(analysis: Analysis) -> Picture:
     study, title = analysis.study, "Test error of every trial"
     cells = ordered(analysis)
     caption = "Dots are trials, the large mark is their mean with its 95 % t interval, the band that of the baseline."
+    caption += matched_words(study.cells)
     if why := crowded(study):
         return Picture("f1_errors", title, caption, absent=why)
     rows, means = [], []
@@ -63,9 +71,9 @@ def errors(analysis: Analysis) -> Picture:
     with style():
         figure = Figure(figsize=(COLUMN, _height(len(cells))), layout="constrained")
         axes = figure.add_subplot()
-        look = looks(cells)
+        look = looks(study.cells)
         for at, (cell, values, mean, lo, hi) in enumerate(means):
-            colour, marker = look[cell]
+            colour, marker, _ = look[cell]
             if is_baseline(cell) and cell.match == "width":
                 axes.axvspan(lo, hi, color=BAND, linewidth=0, zorder=0)
             spread = np.linspace(-0.28, 0.28, len(values)) if len(values) > 1 else np.zeros(1)
@@ -101,7 +109,7 @@ def forest(analysis: Analysis) -> Picture:
         f"{narrow:g} % interval (thick) that the equivalence test holds against the margin of ±{protocol.margin:g} "
         "pp (grey band). Controls stand above the line. Hollow diamonds: the paper's absolute difference, whose sign "
         "it does not give, on either side."
-    )
+    ) + matched_words(analysis.study.cells)
     if why := crowded(analysis.study):
         return Picture("f2_forest", title, caption, absent=why)
     drawn, cells = _forest_rows(analysis)
@@ -112,7 +120,7 @@ def forest(analysis: Analysis) -> Picture:
         axes = figure.add_subplot()
         axes.axvspan(-protocol.margin, protocol.margin, color=BAND, linewidth=0, zorder=0)
         axes.axvline(0, color=SOFT, linewidth=0.7)
-        _draw_intervals(axes, drawn, cells)
+        _draw_intervals(axes, drawn, cells, looks(analysis.study.cells))
         first = sum(bool(cell.control_kind) for cell in cells)
         if 0 < first < len(cells):
             axes.axhline(first - 0.5, color=SOFT, linewidth=0.5)
@@ -163,10 +171,9 @@ def _finite(value: float) -> float:
     return float(value) if np.isfinite(value) else float("nan")
 
 
-def _draw_intervals(axes: Axes, drawn: pd.DataFrame, cells: list[Cell]) -> None:
-    look = looks(cells)
+def _draw_intervals(axes: Axes, drawn: pd.DataFrame, cells: list[Cell], look: Mapping[Cell, Look]) -> None:
     for at, (cell, row) in enumerate(zip(cells, drawn.itertuples(index=False), strict=True)):
-        colour, marker = look[cell]
+        colour, marker, _ = look[cell]
         axes.plot([row.t95_lo, row.t95_hi], [at, at], color=colour, linewidth=0.9, solid_capstyle="butt")
         axes.plot([row.t_tost_lo, row.t_tost_hi], [at, at], color=colour, linewidth=2.6, solid_capstyle="butt")
         for value in (-row.paper_abs_diff_pp, row.paper_abs_diff_pp):
@@ -183,7 +190,7 @@ def _forest_legend(figure: Figure, axes: Axes, margin: float, narrow: float, pap
         axes.plot(
             [], [], "D", markerfacecolor="none", markeredgecolor=_PAPER, markersize=3.6, label="paper, ± its value"
         )
-    figure.legend(loc="outside upper center", ncols=2, columnspacing=1.2, handlelength=1.6)
+    legend_above(figure, *axes.get_legend_handles_labels(), handlelength=1.6)
 
 
 # --- F4 ---------------------------------------------------------------------------------------------------------
@@ -193,8 +200,8 @@ def slopes(analysis: Analysis) -> Picture:
     """F4: for every arm, each trial's test error of the baseline joined to the arm's."""
     study, title = analysis.study, "Pairs: baseline to arm, trial by trial"
     caption = (
-        "One line a trial, from the baseline's test error (left) to the arm's (right); coloured where the arm errs "
-        "more, grey where less; the heavy line joins the means. Arms at the baseline's width."
+        "One line a trial, from the baseline's test error (left) to the arm's or control's (right): red where that "
+        "errs more, grey where it does not; the heavy line joins the means. Arms at their own widths."
     )
     if why := crowded(study):
         return Picture("f4_slopes", title, caption, absent=why)
@@ -211,25 +218,30 @@ def slopes(analysis: Analysis) -> Picture:
     drawn = pd.DataFrame(rows, columns=["name", "trial", "baseline_error_pct", "error_pct"])
     across = min(5, len(cells))
     down = -(-len(cells) // across)
-    look = looks(cells)
+    titles = {cell.name: narrow_label(cell.name, 22) for cell in cells}
     with style():
-        figure = Figure(figsize=(PAGE, 0.35 + 1.55 * down), layout="constrained")
+        figure = Figure(
+            figsize=(PAGE, 0.55 + (1.65 if any("\n" in words for words in titles.values()) else 1.55) * down),
+            layout="constrained",
+        )
         panels = figure.subplots(down, across, sharey=True, squeeze=False).ravel()
         for axes, cell in zip(panels, cells, strict=False):
-            _draw_slopes(axes, drawn[drawn["name"] == cell.name], look[cell][0])
-            axes.set_title(label(cell.name), fontsize=6.5)
+            _draw_slopes(axes, drawn[drawn["name"] == cell.name])
+            axes.set_title(titles[cell.name], fontsize=6.5)
         for axes in panels[len(cells) :]:
             axes.set_visible(False)
         for axes in panels[::across]:
             axes.set_ylabel("test error, %")
+        lines = {"errs more than the baseline": WORSE, "errs as much or less": SOFT, "means": INK}
+        legend_above(figure, [Line2D([], [], color=colour, lw=1.2) for colour in lines.values()], lines)
         alt = f"{len(cells)} panels; errors cross in both directions where an arm is neither better nor worse."
         return picture("f4_slopes", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(study))
 
 
-def _draw_slopes(axes: Axes, of: pd.DataFrame, colour: str) -> None:
+def _draw_slopes(axes: Axes, of: pd.DataFrame) -> None:
     for row in of.itertuples(index=False):
-        up = row.error_pct > row.baseline_error_pct
-        axes.plot([0, 1], [row.baseline_error_pct, row.error_pct], color=colour if up else SOFT, lw=0.7, alpha=0.6)
+        colour = WORSE if row.error_pct > row.baseline_error_pct else SOFT
+        axes.plot([0, 1], [row.baseline_error_pct, row.error_pct], color=colour, lw=0.7, alpha=0.6)
     axes.plot([0, 1], [of["baseline_error_pct"].mean(), of["error_pct"].mean()], "-o", color=INK, lw=1.8, ms=3)
     axes.set_xlim(-0.25, 1.25)
     axes.set_xticks([0, 1], ["baseline", "arm"])

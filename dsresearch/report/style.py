@@ -1,22 +1,24 @@
-"""The look of every figure: one colour and marker for an arm wherever it is drawn, print sizes, and files as bytes.
+"""The look of every figure: one colour, marker and dash for an arm wherever it is drawn, print sizes, files as bytes.
 
-Colours are seaborn's colour-blind palette, markers differ too, so that a print in grey still tells the arms apart. PDF,
-PNG and SVG hold no date and no path: the same rows give the same bytes.
+Colours are seaborn's colour-blind palette, markers differ too, so that a print in grey still tells the arms apart; an
+arm and the same arm with residual connections share a colour, the latter dashed. PDF, PNG and SVG hold no date and no
+path: the same rows give the same bytes.
 """
 
 import io
 import re
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from PIL import Image
 
 from dsresearch.report.cell import Cell, one_line
@@ -29,19 +31,32 @@ WIDE = ("f4_slopes", "f5_profiles", "f6_cost", "f7_similarity", "f9_power", "f11
 INK, SOFT, GRID, BAND = "#222222", "#6a6a6a", "#dcdcdc", "#ececec"  # text, secondary text, grid, shaded areas
 
 _BLUE, _ORANGE, _GREEN, _RED, _PINK, _BROWN, _, _GREY, _, _SKY = (to_hex(c) for c in sns.color_palette("colorblind"))
-# Colour and marker of the named arms; whatever else a study has takes a place of `sns.husl_palette` and of _FURTHER.
-ARMS: Mapping[str, tuple[str, str]] = {
-    "separable": (INK, "o"),
-    "inception": (_ORANGE, "s"),
-    "resnext": (_RED, "^"),
-    "inception_reformulated": (_BROWN, "v"),
-    "separable_strict": (_SKY, "P"),
-    "hybrid": (_BLUE, "D"),
-    "hybrid_residual": (_GREEN, "X"),
-    "hybrid_learned": (_PINK, "p"),
+
+
+class Look(NamedTuple):
+    """How a cell is drawn wherever it is: colour, marker of a point, dash of a curve."""
+
+    colour: str
+    marker: str
+    dash: str = "-"
+
+
+# Looks of the named arms; whatever else a study has takes a colour of _COLOURS and a marker of _FURTHER.
+ARMS: Mapping[str, Look] = {
+    "separable": Look(INK, "o"),
+    "inception": Look(_ORANGE, "s"),
+    "resnext": Look(_RED, "^"),
+    "inception_reformulated": Look(_BROWN, "v"),
+    "separable_strict": Look(_SKY, "P"),
+    "hybrid": Look(_BLUE, "D"),
+    "hybrid_residual": Look(_GREEN, "X", "--"),
+    "hybrid_learned": Look(_PINK, "p"),
 }
+WORSE = _RED  # of what errs more than the baseline
 CONTROL_COLOUR, CONTROL_MARKER = "#7d7d7d", "o"
-_FURTHER = "<>hdH8*Ps^v"
+_COLOURS = (_BLUE, _ORANGE, _GREEN, _PINK, _RED, _SKY, _BROWN)
+_FURTHER = "<>dHs^vPXDp"
+_DASHES = ("-", ":", "-.")  # where there are more arms than colours; dashed means residual
 
 _METADATA: Mapping[str, Mapping[str, Any]] = {
     "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
@@ -84,20 +99,30 @@ def crowded(study: Any) -> str:
     return f"{arms:,} arms are more than the {MOST_ARMS} that a figure shows; the tables have all" * (arms > MOST_ARMS)
 
 
-def looks(cells: Sequence[Cell]) -> dict[Cell, tuple[str, str]]:
-    """Colour and marker of every cell; the same arm has the same in every figure of every study."""
-    further = [cell for cell in cells if not cell.control_kind and cell.arm not in ARMS]
-    colours = [to_hex(c) for c in sns.husl_palette(max(len(further), 1), s=0.75, l=0.55)]
-    out = {}
-    for cell in cells:
-        if cell.control_kind:
-            out[cell] = (CONTROL_COLOUR, CONTROL_MARKER)
-        elif cell.arm in ARMS:
-            out[cell] = ARMS[cell.arm]
-        else:
-            place = further.index(cell)
-            out[cell] = (colours[place], _FURTHER[place % len(_FURTHER)])
-    return out
+def looks(cells: Sequence[Cell]) -> dict[Cell, Look]:
+    """Colour, marker and dash of every cell, given all cells of a study: an arm has the same in every figure of it.
+
+    The named arms have theirs in every study. A residual arm has the colour of the arm without.
+    """
+    arms = list(dict.fromkeys(cell.arm for cell in cells if not cell.control_kind))
+    further = [arm for arm in arms if arm not in ARMS]
+    taken = {ARMS[arm].colour for arm in arms if arm in ARMS}
+    colours = [colour for colour in _COLOURS if colour not in taken] or _COLOURS
+    plain = list(dict.fromkeys(base for arm in further if (base := _plain(arm)) not in ARMS))
+    found = dict(ARMS)
+    for at, arm in enumerate(further):
+        base = _plain(arm)
+        place = plain.index(base) if base in plain else 0
+        colour = ARMS[base].colour if base in ARMS else colours[place % len(colours)]
+        dash = "--" if base != arm else _DASHES[place // len(colours) % len(_DASHES)]
+        found[arm] = Look(colour, _FURTHER[at % len(_FURTHER)], dash)
+    control = Look(CONTROL_COLOUR, CONTROL_MARKER, "--")
+    return {cell: control if cell.control_kind else found[cell.arm] for cell in cells}
+
+
+def _plain(arm: str) -> str:
+    """The arm without its residual connections."""
+    return arm.replace("_residual", "")
 
 
 @contextmanager
@@ -135,6 +160,20 @@ def style() -> Iterator[None]:
             }
         )
         yield
+
+
+def legend_above(figure: Figure | SubFigure, handles: Iterable[Artist], names: Iterable[str], **how: Any) -> None:
+    """A legend above the panels in as many columns, up to five, as the figure has room for."""
+    entries = dict(zip(names, handles, strict=True))
+    for columns in range(min(5, len(entries)), 0, -1):
+        legend = figure.legend(
+            list(entries.values()), list(entries), loc="outside upper center", ncols=columns, columnspacing=1.2, **how
+        )
+        if (
+            columns == 1 or legend.get_window_extent().width < 0.98 * figure.bbox.width
+        ):  # other formats measure otherwise
+            return
+        legend.remove()
 
 
 def picture(
@@ -183,11 +222,29 @@ def _themed(svg: str) -> str:
 
 
 def label(text: str) -> str:
-    """A user's name as a label: no mathematics, no character that the font lacks."""
-    shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text))
+    """A user's name as a label: no mathematics, no character that the font lacks, `(params)` for `(params matched)`."""
+    shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text)).replace(" matched)", ")")
     if len(shown) > LONGEST and "," not in shown:  # a name, not the line of the source
         shown = f"{shown[: LONGEST - 14]}...{shown[-11:]}"
     return shown.replace("\\", "/").replace("$", r"\$")
+
+
+def narrow_label(text: str, most: int) -> str:
+    """A label in lines of `most` characters where its underscores and blanks allow it: a title of a narrow panel."""
+    lines = [""]
+    for part in re.findall(r"[^_ ]*[_ ]?", label(text)):
+        if lines[-1] and len(lines[-1] + part) > most:
+            lines.append("")
+        lines[-1] += part
+    return "\n".join(line.strip() for line in lines)
+
+
+def matched_words(cells: Iterable[Cell]) -> str:
+    """What `(params)` and `(macs)` behind a name mean, where a figure has such arms."""
+    matched = any(cell.match != "width" for cell in cells)
+    return (
+        " (params) and (macs): at the width whose parameters or multiply-adds are the baseline's or nearest." * matched
+    )
 
 
 def source_of(study: Any) -> str:
