@@ -2,6 +2,7 @@
 
 import io
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,20 @@ from study_builder import good_study, undrawn, write_epochs, write_study
 from dsresearch.design import InputError
 from dsresearch.report import Analysis, draw_cost, draw_curves, draw_design, draw_trials, read_study
 from dsresearch.report.figures import figure_files
-from dsresearch.report.style import ARMS, COLUMN, CONTROL_COLOUR, Picture, looks, picture
+from dsresearch.report.style import (
+    ARMS,
+    COLUMN,
+    CONTROL_COLOUR,
+    PAGE,
+    SOFT,
+    WORSE,
+    Picture,
+    label,
+    legend_above,
+    looks,
+    narrow_label,
+    picture,
+)
 from dsresearch.schema import DIVERGENCE_COLUMNS
 
 ORDER = [f"f{at}" for at in range(1, 11)]
@@ -32,6 +46,16 @@ def drawn(picture: Picture) -> pd.DataFrame:
     assert picture.files[f"{picture.name}.png"].startswith(b"\x89PNG")
     assert b"/FontType 3" not in picture.files[f"{picture.name}.pdf"], "publishers refuse it"
     return pd.read_csv(io.BytesIO(picture.files[f"{picture.name}.csv"]))
+
+
+def laid_out(draw: Callable[[Analysis], Picture], analysis: Analysis) -> Figure:
+    """The figure that is about to be written."""
+    seen: list[Figure] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dsresearch.report.style._METADATA", {"svg": {}})
+        patch.setattr(Figure, "savefig", lambda figure, sink, **_: (seen.append(figure), sink.write(b"<svg></svg>")))
+        draw(analysis)
+    return seen[0]
 
 
 def test_f1_draws_every_trial(tmp_path: Path) -> None:
@@ -57,6 +81,25 @@ def test_f3_is_the_noise_of_identical_formulations(tmp_path: Path) -> None:
     assert set(rows.loc[rows["what"] == "paper", "value_pp"]) == {0.83, 0.62, 0.71, 0.08, 0.12}
 
 
+def test_f3_puts_ticks_that_would_hide_each_other_in_lanes() -> None:
+    assert draw_design.lanes([0.5, 0.1, 0.505, 0.51, 0.9], near=0.02) == [0, 0, 1, 2, 0]
+    assert draw_design.lanes([0.0, 0.015, 0.03], near=0.02) == [0, 1, 0]
+
+
+def test_f4_colours_what_errs_more_of_controls_too(tmp_path: Path) -> None:
+    analysis = Analysis(read_study(write_study(tmp_path, good_study())))
+    figure = laid_out(draw_trials.slopes, analysis)
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    for name in ("hybrid", "control seed"):
+        lines = [
+            line for line in panels[name].get_lines() if len(line.get_ydata()) == 2 and line.get_marker() == "None"
+        ]
+        assert len(lines) == 10
+        for line in lines:
+            here, there = line.get_ydata()
+            assert line.get_color() == (WORSE if there > here else SOFT)
+
+
 def test_f5_shows_the_last_per_cents(tmp_path: Path) -> None:
     wrong = good_study()
     write_epochs(write_study(tmp_path, wrong), wrong)
@@ -68,13 +111,43 @@ def test_f5_shows_the_last_per_cents(tmp_path: Path) -> None:
     assert float(last["median"].iloc[0]) == pytest.approx(np.median(np.abs(d)), abs=1e-6)
 
 
-def test_f6_draws_arms_of_one_size_side_by_side() -> None:
-    sizes = pd.Series([100, 100, 300, 100, 310])
-    places = draw_cost._apart(sizes)
-    assert places.is_unique
-    assert list(places.sort_values().index) == [0, 1, 3, 2, 4]  # no size passes another
-    assert (places / sizes).between(0.95, 1.05).all()
-    assert list(draw_cost._apart(pd.Series([7, 7]))) == pytest.approx([7, 7], rel=0.01)
+def test_f6_sets_arms_of_one_size_a_few_points_aside_and_no_others() -> None:
+    aside = draw_cost._apart(pd.Series([100, 100, 300, 100, 310]))
+    assert list(aside) == [-4, 0, 0, 4, 0]
+    crowd = draw_cost._apart(pd.Series([7] * 30))
+    assert crowd.is_unique
+    assert crowd.abs().max() <= 6, "however many they are, they stay near their size"
+
+
+def test_f6_has_one_entry_an_arm_and_a_mark_only_in_the_panel_of_its_match(tmp_path: Path) -> None:
+    wrong = good_study()
+    wrong |= {("inception", "", match): wrong["inception", "", "width"] for match in ("params", "macs")}
+    figure = laid_out(draw_cost.cost, Analysis(read_study(write_study(tmp_path, wrong))))
+    arms = [arm for arm, kind, match in wrong if not kind and match == "width"]
+    (legend,) = figure.legends
+    assert sorted(text.get_text() for text in legend.get_texts()) == sorted(arms)
+    for axes in figure.axes:
+        assert len(axes.containers) == len(arms) + 1
+
+
+def test_f5_tells_arms_apart_by_more_than_colour(tmp_path: Path) -> None:
+    names = ["regular", *(f"separable_depth{depth}" for depth in (4, 8))]
+    wrong = {(f"{name}{ending}", "", "width"): [1] for name in names for ending in ("", "_residual")}
+    look = {cell.arm: of for cell, of in looks(read_study(write_study(tmp_path, wrong)).cells).items()}
+    assert len({look[name].colour for name in names}) == len(names), "a hue a depth"
+    assert len({of.marker for of in look.values()}) == len(look)
+    for name in names:
+        assert look[f"{name}_residual"].colour == look[name].colour
+        assert (look[f"{name}_residual"].dash, look[name].dash) == ("--", "-")
+
+
+def test_f5_draws_every_arm_once(tmp_path: Path) -> None:
+    wrong = good_study()
+    wrong["hybrid", "", "params"] = [value + 9 for value in wrong["hybrid", "", "width"]]
+    write_epochs(write_study(tmp_path, wrong), wrong)
+    figure = laid_out(draw_curves.profiles, Analysis(read_study(tmp_path)))
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts() if text.get_text().startswith("hybrid (")] == []
 
 
 def test_f8_draws_the_twins_and_refuses_what_is_no_number(tmp_path: Path) -> None:
@@ -113,6 +186,13 @@ def test_f10_changes_its_word_where_the_interval_leaves_the_margin(tmp_path: Pat
     assert words[max(words)] == "NOT SUPPORTED", "a margin in which the rivals fit too tells nothing apart"
 
 
+def test_f10_of_one_word_at_every_margin_is_not_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = [("hybrid", margin, "UNDECIDED") for margin in (0.5, 1.0, 1.5)]
+    monkeypatch.setattr(Analysis, "words_by_margin", lambda _: one)
+    absent = draw_design.margin(Analysis(read_study(write_study(tmp_path)))).absent
+    assert absent == "the word is UNDECIDED on every reading at every margin up to 1.5 pp"
+
+
 def test_what_cannot_be_drawn_says_why(tmp_path: Path) -> None:
     analysis = Analysis(read_study(write_study(tmp_path, {("bsconv_u", "", "width"): [680]})))
     assert draw_trials.forest(analysis).absent == "no arm has a pair with a baseline"
@@ -127,10 +207,10 @@ def test_a_name_has_one_colour_in_every_study_and_controls_are_grey(tmp_path: Pa
     one = looks(read_study(write_study(tmp_path / "a")).cells)
     two = looks(read_study(write_study(tmp_path / "b", {("hybrid", "", "width"): [1], ("zz", "", "width"): [2]})).cells)
     for look in (one, two):
-        for cell, (colour, _) in look.items():
-            expected = CONTROL_COLOUR if cell.control_kind else ARMS.get(cell.arm, (colour,))[0]
-            assert colour == expected
-    assert len({colour for colour, _ in ARMS.values()}) == len({marker for _, marker in ARMS.values()}) == len(ARMS)
+        for cell, of in look.items():
+            expected = CONTROL_COLOUR if cell.control_kind else ARMS.get(cell.arm, of).colour
+            assert of.colour == expected
+    assert len({of.colour for of in ARMS.values()}) == len({of.marker for of in ARMS.values()}) == len(ARMS)
 
 
 def test_colours_stand_out_on_both_grounds() -> None:
@@ -140,7 +220,7 @@ def test_colours_stand_out_on_both_grounds() -> None:
         parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
         return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
-    for name, (colour, _) in ARMS.items():
+    for name, (colour, _, _) in ARMS.items():
         for ground, least in (("#ffffff", 2.0), ("#171b1f", 3.0)):
             if ground != "#ffffff" and name in ("separable", "hybrid"):
                 continue  # these two have another colour on dark ground
@@ -166,3 +246,20 @@ def test_the_line_under_a_narrow_figure_is_not_cut_off() -> None:
     box = line.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
     assert line.get_text().replace("\n", " ") == source.strip(), "nothing is left out"
+
+
+def test_a_legend_takes_the_columns_that_fit_and_names_nothing_twice() -> None:
+    figure = Figure(figsize=(PAGE, 2.0), layout="constrained")
+    lines = figure.add_subplot().plot(np.zeros((2, 14)))
+    legend_above(figure, lines, [f"inception_reformulated_{at % 7}_of_seven" for at in range(14)])
+    figure.draw_without_rendering()
+    (legend,) = figure.legends
+    box = legend.get_window_extent()
+    assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+    assert len(legend.get_texts()) == 7
+
+
+def test_a_label_keeps_the_match_of_a_long_name() -> None:
+    assert label("inception_reformulated (params matched)") == "inception_reformulated (params)"
+    assert narrow_label("separable_batchnorm_relu", 22) == "separable_batchnorm_\nrelu"
+    assert narrow_label("control seed", 22) == "control seed"

@@ -1,5 +1,7 @@
 """Figures of what a design can say: F3 why |d| misleads, F9 chances of each word, F10 verdict against margin."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,11 +9,26 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from dsresearch.references.hybrid import DESIGNS, DIFFERENCES
+from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.planning import chances_table
-from dsresearch.report.style import COLUMN, INK, PAGE, Picture, crowded, label, looks, picture, source_of, style
+from dsresearch.report.style import (
+    COLUMN,
+    INK,
+    PAGE,
+    Look,
+    Picture,
+    crowded,
+    label,
+    legend_above,
+    looks,
+    picture,
+    source_of,
+    style,
+)
 from dsresearch.report.words import WORD_COLOURS
 from dsresearch.statistics import Interval
+from dsresearch.statistics.power import PLANNED_ERROR
 
 _DRAWS = 20_000  # sign flips and resamplings of the seed control behind F3
 
@@ -24,8 +41,9 @@ def null(analysis: Analysis) -> Picture:
     title = "What |d| is when nothing differs"
     caption = (
         "Distribution of both readings of the paper's statistic for two identical formulations: A (mean of |d|) and B "
-        "(|mean of d|) of the seed control, resampled over trials with random signs. Full ticks: this study's arms; "
-        "red ticks above: the paper's values. A is never near 0, however equal the formulations."
+        "(|mean of d|) of the seed control, resampled over trials with random signs. Ticks with a mark: this study's "
+        "arms, those of nearly one value above each other; red ticks at the top: the paper's values. A is never near "
+        "0, however equal the formulations."
     )
     if why := crowded(analysis.study):
         return Picture("f3_null", title, caption, absent=why)
@@ -42,7 +60,7 @@ def null(analysis: Analysis) -> Picture:
     paper = {name: DIFFERENCES[name] for name in {cell.setup for cell in arms} & set(DIFFERENCES) - {"separable"}}
     top = max([*a, *b, *(max(found.a, found.b) for found in arms.values()), *paper.values()]) * 1.05
     bins = _bins(top, 100 / analysis.study.n_test / len(seed))
-    look, rows = looks(list(analysis.study.cells)), []
+    look, rows = looks(analysis.study.cells), []
     with style():
         figure = Figure(figsize=(COLUMN, 3.3), layout="constrained")
         panels = figure.subplots(2, 1, sharex=True)
@@ -57,25 +75,46 @@ def null(analysis: Analysis) -> Picture:
                 for at, value in zip((bins[:-1] + bins[1:]) / 2, density, strict=True)
             ]
             high = float(density.max())
-            for cell, found in arms.items():
-                value = found.a if reading == "A" else found.b
-                axes.plot([value, value], [0, 0.28 * high], color=look[cell][0], lw=1.4, label=label(cell.name))
-                rows.append((reading, "here", cell.name, value, np.nan))
+            values_of = {cell: found.a if reading == "A" else found.b for cell, found in arms.items()}
+            _draw_arms(axes, values_of, look, high, near=0.02 * top)
+            rows += [(reading, "here", cell.name, value, np.nan) for cell, value in values_of.items()]
             for name, said in sorted(paper.items(), key=lambda item: item[1]):
                 axes.plot([said] * 2, [1.08 * high, 1.22 * high], color="#b3261e", lw=1.2)
                 rows.append((reading, "paper", name, said, np.nan))
-            axes.plot([], [], color="#b3261e", lw=1.2, label="the paper's values")
+            if paper:
+                axes.plot([], [], color="#b3261e", lw=1.2, label="the paper's values")
             axes.set_ylim(0, 1.3 * high)
             axes.set_yticks([])
             axes.set_ylabel({"A": "A = mean |d|", "B": "B = |mean d|"}[reading])
         panels[-1].set_xlabel("percentage points")
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=2, handlelength=1.2, columnspacing=1.2)
+        legend_above(figure, handles, names, handlelength=1.2)
         drawn = pd.DataFrame(rows, columns=["reading", "what", "name", "value_pp", "density"])
         alt = f"For identical formulations A averages {np.mean(a):.2f} and B {np.mean(b):.2f} percentage points here."
         return picture(
             "f3_null", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(analysis.study)
         )
+
+
+def _draw_arms(axes: Axes, values: Mapping[Cell, float], look: Mapping[Cell, Look], high: float, near: float) -> None:
+    """A tick an arm with its mark at the upper end; the ones that would hide each other stand on each other."""
+    lane = lanes(list(values.values()), near)
+    tall = min(0.28, 1.0 / (1 + max(lane, default=0))) * high
+    for at, (cell, value) in zip(lane, values.items(), strict=True):
+        colour, marker, _ = look[cell]
+        axes.plot([value] * 2, [at * tall, (at + 0.85) * tall], color=colour, lw=1.4, label=label(cell.name),
+                  marker=marker, markevery=[1], ms=4, mec="#ffffff", mew=0.4)  # fmt: skip
+
+
+def lanes(values: Sequence[float], near: float) -> list[int]:
+    """For each value the lowest lane, counted from 0, in which no other is nearer than `near`."""
+    out = [0] * len(values)
+    last: list[float] = []  # the greatest value of every lane so far
+    for place in sorted(range(len(values)), key=values.__getitem__):
+        free = next((at for at, value in enumerate(last) if values[place] - value >= near), len(last))
+        last[free : free + 1] = [values[place]]
+        out[place] = free
+    return out
 
 
 def _bins(top: float, step: float) -> np.ndarray:
@@ -101,12 +140,13 @@ def power(analysis: Analysis) -> Picture:
     caption = (
         "Simulated chance of each word where the hypothesis is true (the hybrid equals the baseline, the rivals lie "
         "where the paper has them), against the number of trials; every arm and both gated controls independent and "
-        "normal, 7 % error, before the cap to CONSISTENT, INVALID counted as undecided. Circle: the paper's design, "
-        "10 trials of 6,000 pictures; star: the confirmatory one, 20 of 10,000."
+        f"normal, before the cap to CONSISTENT, INVALID counted as undecided. A plan: every arm errs "
+        f"{PLANNED_ERROR:g} %, whatever this study's do. Circle: the paper's design, 10 trials of 6,000 "
+        "pictures; star: the confirmatory one, 20 of 10,000."
     )
     sizes = list(dict.fromkeys(drawn["n_test"]))
     with style():
-        figure = Figure(figsize=(PAGE, 2.1), layout="constrained")
+        figure = Figure(figsize=(PAGE, 2.2), layout="constrained")
         panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
         for axes, n_test in zip(panels, sizes, strict=True):
             of = drawn[drawn["n_test"] == n_test]
@@ -116,12 +156,13 @@ def power(analysis: Analysis) -> Picture:
                 at = of[(of["trials"] == trials) & (n_test == pictures)]
                 style_of = {"markerfacecolor": "none", "markeredgecolor": INK, "ms": 9}
                 axes.plot(at["trials"], at["SUPPORTED"], mark, **style_of)
-            axes.set_title(f"{n_test:,} test pictures" + (" (here)" if n_test == study.n_test else ""), fontsize=7)
+            many = f"{n_test:,} test pictures" + (", as many as here" if n_test == study.n_test else "")
+            axes.set_title(f"{many}\nplanned, at {PLANNED_ERROR:g} % error", fontsize=7)
             axes.set_xlabel("trials")
             axes.set_ylim(-0.04, 1.04)
         panels[0].set_ylabel("chance")
         handles, names = panels[0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside upper center", ncols=3)
+        legend_above(figure, handles, names)
         said = [
             f"{100 * row.SUPPORTED:.0f} % for {row.trials} trials of {row.n_test}"
             for row in drawn.itertuples(index=False)
@@ -147,6 +188,10 @@ def margin(analysis: Analysis) -> Picture:
         found = next(iter(analysis.verdicts.values())).word
         return Picture("f10_margin", title, caption, absent=f"the verdict is {found} at every margin")
     drawn = pd.DataFrame(words, columns=["reading", "margin_pp", "word"])
+    if drawn["word"].nunique() == 1:
+        word, most = drawn["word"].iloc[0], drawn["margin_pp"].max()
+        why = f"the word is {word} on every reading at every margin up to {most:g} pp"
+        return Picture("f10_margin", title, caption, absent=why)
     readings = list(dict.fromkeys(drawn["reading"]))
     with style():
         figure = Figure(figsize=(COLUMN, 0.95 + 0.3 * len(readings)), layout="constrained")
@@ -162,7 +207,7 @@ def margin(analysis: Analysis) -> Picture:
         axes.set_xlabel("margin, percentage points")
         for word in dict.fromkeys(drawn["word"]):
             axes.fill_between([], [], [], color=WORD_COLOURS[word], label=word)
-        figure.legend(loc="outside upper center", ncols=2)
+        legend_above(figure, *axes.get_legend_handles_labels())
         alt = "; ".join(f"{reading}: {_spans(drawn[drawn['reading'] == reading])}" for reading in readings) + "."
         return picture("f10_margin", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(study))
 
