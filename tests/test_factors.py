@@ -1,21 +1,24 @@
 """The continuum and single factors in the report, on made-up rows whose differences are known."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 from store_builder import finish
 
 from dsresearch import data
 from dsresearch.export import export
 from dsresearch.plan import Request, plan
-from dsresearch.report import Analysis, interior, read_study
+from dsresearch.report import Analysis, draw_factors, interior, read_study
 from dsresearch.report.factors import contrasts, series
 from dsresearch.report.table_factors import continuum, factors
 from dsresearch.report.table_twins import parting
-from dsresearch.statistics import sd_interval
+from dsresearch.statistics import sd_interval, t_interval
 from dsresearch.store import Store
 
 
@@ -142,6 +145,30 @@ def test_the_continuum_table_counts_from_its_separable_end(spine: Analysis) -> N
     errors = {row["groups"]: row["test_error_mean_pct"] for row in table.rows if row["series"] == "width 8"}
     assert first["diff_to_end_pp"] == pytest.approx(errors[1] - errors[32])
     assert first["published_diff_pp"] == pytest.approx(4.33 - 4.93)
+
+
+def test_f11_pairs_every_arm_with_the_separable_end_and_repeats_no_line(
+    spine: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels: list[int] = []
+    monkeypatch.setattr("dsresearch.report.style._METADATA", {"svg": {}})
+    monkeypatch.setattr(
+        Figure, "savefig", lambda figure, sink, **_: (panels.append(len(figure.axes)), sink.write(b"<svg></svg>"))
+    )
+    plain = series(spine)[0]
+    picture = draw_factors.continuum(spine)
+    assert picture is not None
+    rows = pd.read_csv(io.BytesIO(picture.files["f11_continuum.csv"]))
+    first = rows[(rows["series"] == plain.name) & (rows["groups"] == 1)].iloc[0]
+    d = spine.study.errors(plain.arms[1]) - spine.study.errors(plain.end)
+    lo, hi = t_interval(d, 0.95)
+    assert (first["diff_pp"], first["diff_t95_lo"], first["diff_t95_hi"]) == pytest.approx((d.mean(), lo, hi), abs=1e-5)
+    none = [one for one in series(spine) if one.at.activation == "none"]
+    monkeypatch.setattr(draw_factors, "series", lambda _: none)
+    alone = draw_factors.continuum(spine)
+    assert alone is not None
+    assert panels == [3, 2]
+    assert ("Middle" in picture.caption, "Middle" in alone.caption) == (True, False)
 
 
 def test_where_twins_part_is_read_from_the_steps_that_were_compared(tmp_path: Path) -> None:

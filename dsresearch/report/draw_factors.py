@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +21,15 @@ from dsresearch.report.factors import (
     Series,
     compared,
     contrasts,
+    difference,
     errors,
     points,
     series,
 )
-from dsresearch.report.style import INK, PAGE, SOFT, Picture, label, picture, source_of, style
+from dsresearch.report.style import INK, PAGE, SOFT, Picture, label, legend_above, picture, source_of, style
 from dsresearch.statistics import t_interval
 
 _LINES = (("#0173b2", "o"), ("#de8f05", "s"), ("#029e73", "^"), ("#cc78bc", "D"), ("#ca9161", "v"), ("#56b4e9", "P"))
-
-
-def _colours() -> Iterator[str]:
-    return itertools.cycle(colour for colour, _ in _LINES)
 
 
 # --- F11 --------------------------------------------------------------------------------------------------------------
@@ -44,14 +41,6 @@ def continuum(analysis: Analysis) -> Picture | None:
     if not found:
         return None
     title = "From a regular to a separable convolution"
-    caption = (
-        "Mean test error after the last epoch with its 95 % t interval over trials, against the group count G; the "
-        "last point of a line is the separable convolution. Left: at equal width, and at the widths "
-        "whose parameters or multiply-adds are nearest (the table has by how much they miss). "
-        "Middle: without an activation between the two operations, with ReLU, with ELU. Right: multiply-adds and "
-        "training speed of the equal-width line, as a share of its separable end's; the speed is that of the machine "
-        "as it was, and says little where other work shared it. Points of a group count are drawn side by side."
-    )
     plain = found[0]
     sizes = [one for one in found if one.at.activation == "none" and one.at.order == plain.at.order]
     activations = [
@@ -60,43 +49,61 @@ def continuum(analysis: Analysis) -> Picture | None:
         if dataclasses.replace(one.at, activation="none") == dataclasses.replace(plain.at, activation="none")
     ]
     activations.sort(key=lambda one: ACTIVATIONS.index(str(one.at.activation)))
-    drawn = pd.concat([_error_rows(analysis, one) for one in found], ignore_index=True)
+    drawn = pd.concat([_error_rows(analysis, one, plain.end) for one in found], ignore_index=True)
+    shown = {"sizes": sizes, "activations": activations if len(activations) > 1 else []}
+    shown = {what: members for what, members in shown.items() if members}
     with style():
         figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
-        left, middle, right = figure.subplots(1, 3)
-        _draw_errors(left, drawn, sizes, [one.name for one in sizes])
-        _draw_errors(middle, drawn, activations, [str(one.at.activation) for one in activations])
-        left.set_ylabel("test error, %")
-        _draw_cost(right, analysis, plain)
-        for axes in (left, middle, right):
-            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=5.5, columnspacing=1.2)
+        *panels, last = figure.subplots(1, len(shown) + 1)
+        for axes, (what, members) in zip(panels, shown.items(), strict=True):
+            names = [one.name if what == "sizes" else str(one.at.activation) for one in members]
+            _draw_errors(axes, drawn, members, names)
+        panels[0].set_ylabel("test error less the separable end's, pp")
+        _draw_cost(last, analysis, plain)
+        for axes in (*panels, last):
+            axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=6, columnspacing=1.2)
         of = drawn[drawn["series"] == plain.name]
         alt = "At equal width: " + ", ".join(
             f"G = {row.groups} {row.error_pct:.2f} %" for row in of.itertuples(index=False)
         )
         return picture(
-            "f11_continuum", figure, drawn, title=title, caption=caption, alt=f"{alt}.",
+            "f11_continuum", figure, drawn, title=title, caption=_continuum_caption(len(shown) > 1), alt=f"{alt}.",
             source=source_of(analysis.study),
         )  # fmt: skip
 
 
-def _error_rows(analysis: Analysis, one: Series) -> pd.DataFrame:
+def _continuum_caption(activations: bool) -> str:
+    middle = "Middle: without an activation between the two operations, with ReLU, with ELU, with BatchNorm before it. "
+    return (
+        "Mean test error after the last epoch less that of the separable end at equal width without an activation, "
+        "paired by trial, with its 95 % t interval, against the group count G; the last point of a line is separable. "
+        "Left: at equal width, and at the widths whose parameters or multiply-adds are nearest (the table has by how "
+        f"much they miss). {middle * activations}Right: multiply-adds and "
+        "training speed of the equal-width line, as a share of its separable end's; the speed is that of the machine "
+        "as it was, and says little where other work shared it. Points of a group count are drawn side by side."
+    )
+
+
+def _error_rows(analysis: Analysis, one: Series, reference: Cell) -> pd.DataFrame:
+    """A row a group count: mean error, and the error less the reference's of the same trial, with its t interval."""
     rows = []
     for groups, cell in one.arms.items():
-        percent = errors(analysis.study, cell)
-        lo, hi = t_interval(percent.to_numpy(dtype=float), 0.95) if len(percent) > 1 else (np.nan, np.nan)
-        rows.append((one.name, cell.name, groups, float(percent.mean()), float(lo), float(hi)))
-    return pd.DataFrame(rows, columns=["series", "arm", "groups", "error_pct", "lo", "hi"])
+        percent, d = errors(analysis.study, cell), difference(analysis.study, cell, reference)
+        lo, hi = t_interval(d.to_numpy(dtype=float), 0.95) if len(d) > 1 and cell != reference else (np.nan, np.nan)
+        mean = float(d.mean()) if len(d) else np.nan
+        rows.append((one.name, cell.name, groups, float(percent.mean()), mean, float(lo), float(hi)))
+    columns = ["series", "arm", "groups", "error_pct", "diff_pp", "diff_t95_lo", "diff_t95_hi"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _draw_errors(axes: Axes, drawn: pd.DataFrame, shown: Sequence[Series], names: Sequence[str]) -> None:
+    axes.axhline(0, color=SOFT, lw=0.6)
     for at, (one, name) in enumerate(zip(shown, names, strict=True)):
         of, (colour, marker) = drawn[drawn["series"] == one.name], _LINES[at % len(_LINES)]
         aside = of["groups"] * 2 ** (0.12 * (at - (len(shown) - 1) / 2))
-        bars = np.array([of["error_pct"] - of["lo"], of["hi"] - of["error_pct"]])
-        axes.errorbar(aside, of["error_pct"], bars, color=colour, marker=marker, ms=3.5, lw=1.0, elinewidth=0.8,
+        bars = np.array([of["diff_pp"] - of["diff_t95_lo"], of["diff_t95_hi"] - of["diff_pp"]])
+        axes.errorbar(aside, of["diff_pp"], bars, color=colour, marker=marker, ms=3.5, lw=1.0, elinewidth=0.8,
                       mec="#ffffff", mew=0.4, label=label(name))  # fmt: skip
-    axes.set_ylim(bottom=max(0.0, axes.get_ylim()[0]))
     _group_axis(axes, sorted({g for one in shown for g in one.arms}))
 
 
@@ -151,7 +158,8 @@ def factor(analysis: Analysis) -> Picture | None:
     curves = profile_rows(analysis, epochs)
     curves = curves[curves["quantity"] == "test_error_pct"]
     shown = {words: _values(analysis, members) for words, members in list(groups.items())[:_MOST]}
-    colours = dict(zip(dict.fromkeys(value for cells in shown.values() for value in cells), _colours(), strict=False))
+    values = dict.fromkeys(value for cells in shown.values() for value in cells)
+    look = dict(zip(values, itertools.cycle(_LINES), strict=False))
     with style():
         rows = 0.13 * len(found) + 0.5  # inches of the changes, below the curves
         figure = Figure(figsize=(PAGE, 2.6 + rows), layout="constrained")
@@ -159,11 +167,11 @@ def factor(analysis: Analysis) -> Picture | None:
         above, below = halves
         panels = np.ravel(above.subplots(1, len(shown), sharey=True))
         for axes, (words, cells) in zip(panels, shown.items(), strict=True):
-            _draw_curves(axes, curves, cells, colours)
-            axes.set_title(label(words), fontsize=6)
+            _draw_curves(axes, curves, cells, look)
+            axes.set_title(label(words), fontsize=6.5)
         panels[0].set_ylabel("test error, %")
         handles = {name: line for axes in panels for line, name in zip(*axes.get_legend_handles_labels(), strict=True)}
-        above.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=len(handles))
+        legend_above(above, handles.values(), handles.keys())
         changes = _draw_changes(below.subplots(), analysis, found)
         said = ", ".join(f"{row.at} {row.change} {row.mean_pp:+.2f} pp" for row in changes.itertuples(index=False))
         return picture(
@@ -179,10 +187,12 @@ def _values(analysis: Analysis, members: Sequence[Contrast]) -> dict[str, Cell]:
     return dict(sorted(cells.items(), key=lambda pair: order.index(pair[1])))
 
 
-def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell], colours: Mapping[str, str]) -> None:
-    for value, cell in cells.items():
-        of, colour = curves[curves["name"] == cell.name], colours[value]
-        axes.plot(of["epoch"], of["median"], color=colour, lw=1.0, label=label(value))
+def _draw_curves(axes: Axes, curves: pd.DataFrame, cells: dict[str, Cell], look: Mapping[str, tuple[str, str]]) -> None:
+    for at, (value, cell) in enumerate(cells.items()):
+        of, (colour, marker) = curves[curves["name"] == cell.name], look[value]
+        few = max(1, len(of) // 6)
+        axes.plot(of["epoch"], of["median"], color=colour, lw=1.0, label=label(value), marker=marker,
+                  markevery=(at % few, few), ms=3.5, mec="#ffffff", mew=0.4)  # fmt: skip
         axes.fill_between(of["epoch"], of["p10"], of["p90"], color=colour, alpha=0.18, linewidth=0)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -204,7 +214,7 @@ def _draw_changes(axes: Axes, analysis: Analysis, found: Sequence[Contrast]) -> 
     bars = np.array([drawn["mean_pp"] - drawn["lo"], drawn["hi"] - drawn["mean_pp"]])
     axes.errorbar(drawn["mean_pp"], places, xerr=bars, color=INK, fmt="o", ms=3, lw=0.9)
     names = [label(f"{row.change}: {row.at}") for row in drawn.itertuples(index=False)]
-    axes.set_yticks(places, names, fontsize=5.5)
+    axes.set_yticks(places, names, fontsize=6)
     axes.set_ylim(len(drawn) - 0.5, -0.5)
     axes.axvline(0, color=SOFT, lw=0.7)
     axes.grid(axis="y", visible=False)
