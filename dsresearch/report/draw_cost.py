@@ -56,9 +56,7 @@ def cost(analysis: Analysis) -> Picture:
     drawn = _sizes(study)
     if not len(drawn):
         return Picture("f6_cost", title, caption, absent="no arm has a result")
-    known = {
-        cell.name: cell for cell in study.cells if (cell.arm, cell.control_kind, cell.match) not in study.namesakes
-    }
+    known = {cell.name: cell for cell in study.cells if not _stands_at_own_width(study, cell)}
     look = looks(study.cells)
     with style():
         figure = Figure(figsize=(PAGE, 2.6), layout="constrained")
@@ -81,6 +79,12 @@ def cost(analysis: Analysis) -> Picture:
             f"mean errors from {drawn['test_error_mean_pct'].min():.2f} to {drawn['test_error_mean_pct'].max():.2f} %."
         )
         return picture("f6_cost", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(study))
+
+
+def _stands_at_own_width(study: Study, cell: Cell) -> bool:
+    """Whether a matched arm is the very model of the arm's own width, which is drawn already."""
+    of = study.namesakes.get((cell.arm, cell.control_kind, cell.match))
+    return of is not None and of[2] == "width"
 
 
 def _sizes(study: Study) -> pd.DataFrame:
