@@ -16,8 +16,8 @@ from typing import Any
 from dsresearch import runtime
 from dsresearch.design import InputError, one_of
 from dsresearch.restore import restore
-from dsresearch.runtime import DONE, ENVIRONMENT, FAILED, WRONG_INPUT
-from dsresearch.schema import trial_rows
+from dsresearch.runtime import DONE, FAILED, WRONG_INPUT
+from dsresearch.schema import ENVIRONMENT, trial_rows
 from dsresearch.store import Store
 
 _FILES = ("protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet")

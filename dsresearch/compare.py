@@ -24,10 +24,10 @@ import pandas as pd
 
 from dsresearch.design import InputError, one_of
 from dsresearch.report.cell import one_line, spans
-from dsresearch.report.pairs import ENVIRONMENT, MODE, RESULT
+from dsresearch.report.pairs import MODE, RESULT
 from dsresearch.report.study import Study, read_study
 from dsresearch.report.tables import Field, Table, to_csv, to_latex, to_markdown
-from dsresearch.schema import write_atomic
+from dsresearch.schema import ENVIRONMENT, write_atomic
 from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, holm
 from dsresearch.statistics import compare as statistics_of
 
@@ -38,7 +38,7 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     "other execution mode": MODE,
     "other protocol": ("protocol_seed", "margin_pp", "alpha"),
     # The dtype belongs to the recipe, which may differ between two arms, and is said.
-    "other environment": tuple(name for name in ENVIRONMENT if name != "dtype"),
+    "other environment": ENVIRONMENT,
 }
 SETTINGS = (
     "width", "depth", "kernel", "epochs", "batch_size", "optimizer", "lr", "momentum", "wd", "schedule", "warmup",

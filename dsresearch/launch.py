@@ -19,8 +19,8 @@ from dsresearch import runtime
 from dsresearch.design import InputError
 from dsresearch.export import compilations, export
 from dsresearch.progress import Progress
-from dsresearch.runtime import DONE, ENVIRONMENT, FAILED, HELD, STOPPED, WRONG_INPUT
-from dsresearch.schema import WriteError
+from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
+from dsresearch.schema import ENVIRONMENT, WriteError
 from dsresearch.store import Store
 from dsresearch.studies import TWINS, Cell, Plan
 

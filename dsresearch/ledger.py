@@ -27,8 +27,8 @@ from dsresearch.claim import Claim, HeldError
 from dsresearch.design import MATCHES, InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
-from dsresearch.runtime import DONE, ENVIRONMENT, HELD, STOPPED, WRONG_INPUT
-from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, ROLES, SCHEMA_VERSION, write_parquet
+from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
+from dsresearch.schema import ENVIRONMENT, EPOCH_COLUMNS, PREDICTION_COLUMNS, ROLES, SCHEMA_VERSION, write_parquet
 from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
 

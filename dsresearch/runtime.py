@@ -21,12 +21,6 @@ from typing import Any
 # alone) another live process holds the cell; stopped with a checkpoint kept.
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
 
-# What two runs must have in common for their bits to be comparable: columns of trials.csv.
-ENVIRONMENT = (
-    *("device_kind", "xla_flags", "matmul_precision", "jax", "jaxlib", "python", "platform"),
-    *("threads", "trial_batch", "kernels"),
-)
-
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
 # in one known form (jax#39103: a product of a few rows, more than 32,768 long, squared and summed along them), which

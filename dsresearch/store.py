@@ -99,8 +99,8 @@ class CellFolder:
         for pattern in (".[!c]*", "*/**/.*"):
             remove_temporary(self.path, pattern)
         found = _read_json(self.path / "environment.json")
-        if isinstance(found, dict):  # what was not asked yet when it was written was not set
-            differ = [f"{name} {found.get(name)!r}" for name in environment if found.get(name, "") != environment[name]]
+        if isinstance(found, dict):  # what was not asked yet when it was written does not differ
+            differ = [f"{name} {value!r}" for name, value in found.items() if environment.get(name, value) != value]
             if differ:
                 print(f"warning: begun in another environment ({', '.join(differ)}), starting again", file=sys.stderr)
                 self.clear()

@@ -10,10 +10,11 @@ import pytest
 
 from dsresearch import cli, data, runtime
 from dsresearch.design import InputError
-from dsresearch.launch import ENVIRONMENT, Launcher, Process, default_workers
+from dsresearch.launch import Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
 from dsresearch.plan import Request, plan
 from dsresearch.runtime import DONE, FAILED, STOPPED
+from dsresearch.schema import ENVIRONMENT
 from dsresearch.store import Store, write_json
 
 

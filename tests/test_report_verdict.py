@@ -84,16 +84,17 @@ def test_a_rerun_without_hashes_proves_nothing(tmp_path):
     assert (found["verdict"], found["gates"]["rerun_identical"]) == ("INVALID", False)
 
 
-def test_rerun_is_held_against_the_baseline_of_its_own_machine(tmp_path):
+@pytest.mark.parametrize("column", ["jax", "jaxlib", "python", "device_count"])
+def test_rerun_is_held_against_the_baseline_of_its_own_machine_and_versions(tmp_path, column):
     wrong = good_study()
     anew = [value + 9 for value in wrong[BASE]]  # another machine, other rounding
     wrong |= {RERUN: anew, ("separable", "rerun_baseline", "width"): anew}
     study = write_study(tmp_path, wrong, change=distinct)
     assert record(study)["verdict"] == "SUPPORTED"
-    elsewhere = changed(("separable", "rerun_baseline", "width"), jaxlib="another")
+    elsewhere = changed(("separable", "rerun_baseline", "width"), **{column: 9})
     found = record(write_study(tmp_path, wrong, change=lambda row: elsewhere(distinct(row))))
     assert (found["verdict"], found["gates"]["rerun_identical"]) == ("INCOMPLETE", None)
-    assert "no baseline of its environment (jaxlib differ) in trials 0-9" in found["reasons"][0]
+    assert f"no baseline of its environment ({column} differ) in trials 0-9" in found["reasons"][0]
     del wrong["separable", "rerun_baseline", "width"]
     write_study(tmp_path, wrong, change=distinct)
     assert record(study)["verdict"] == "INVALID"

@@ -20,8 +20,7 @@ from dsresearch.design import InputError
 from dsresearch.export import export
 from dsresearch.observer import HardenedObserver
 from dsresearch.plan import Request, plan
-from dsresearch.runtime import ENVIRONMENT
-from dsresearch.schema import WriteError, write_atomic, write_new
+from dsresearch.schema import ENVIRONMENT, WriteError, write_atomic, write_new
 from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import Plan
 from dsresearch.trials import Result
@@ -205,6 +204,12 @@ def test_what_was_begun_in_another_environment_starts_again(tmp_path: Path, caps
     cell.begin({**here, "device_kind": "elsewhere"})
     assert not (tmp_path / "trials").exists()
     assert "another environment (device_kind 'here'), starting again" in capsys.readouterr().err
+    (tmp_path / "trials").mkdir()
+    written = json.loads((tmp_path / "environment.json").read_text(encoding="utf-8"))
+    del written["python"]  # as by a version that did not ask for it yet
+    (tmp_path / "environment.json").write_text(json.dumps(written), encoding="utf-8")
+    cell.begin({**here, "device_kind": "elsewhere"})
+    assert (tmp_path / "trials").exists()
 
 
 # --- a study ----------------------------------------------------------------------------------------------------

@@ -14,15 +14,13 @@ import pandas as pd
 from dsresearch.design import InputError
 from dsresearch.report.cell import Cell, one_line, spans
 from dsresearch.report.study import Study
+from dsresearch.schema import ENVIRONMENT
 
 MODE = ("exec_mode", "trial_batch")
-ENVIRONMENT = (
-    *("device_kind", "device_count", "platform", "threads", "kernels", "dtype"),
-    *("matmul_precision", "xla_flags", "jaxlib"),
-)
+DIFFERENCES = (*ENVIRONMENT, "dtype")  # what is said of a pair; the dtype is the recipe's
 RESULT = ("test_wrong", "train_wrong", "test_nll", "train_loss")
 _HASHES = ("split_sha256", "params_sha256", "predictions_sha256")
-_READ = ["trial", "n_test", *RESULT, *MODE, *ENVIRONMENT, *_HASHES]  # columns of trials.csv
+_READ = ["trial", "n_test", *RESULT, *MODE, *DIFFERENCES, *_HASHES]  # columns of trials.csv
 
 
 def baseline_of(study: Study, cell: Cell) -> pd.DataFrame:
@@ -62,7 +60,7 @@ def _pairs(study: Study, cells: list[Cell]) -> dict[Cell, pd.DataFrame]:
     kind = cells[0].control_kind
     if kind != "split":
         _refuse_other_split(study, cells, both)
-    same = {name: _equal(both, name) for name in (*RESULT, *MODE, *ENVIRONMENT)}
+    same = {name: _equal(both, name) for name in (*RESULT, *MODE, *DIFFERENCES)}
     weights, predictions = _same_hash(both, "params_sha256"), _same_hash(both, "predictions_sha256")
     results = np.logical_and.reduce([same[name] for name in RESULT])
     identical = results & (weights & predictions if kind == "rerun" else weights | predictions)
@@ -74,7 +72,7 @@ def _pairs(study: Study, cells: list[Cell]) -> dict[Cell, pd.DataFrame]:
             "bit_identical": identical,
             "rerun_differs": _named(differs, len(both)),
             "mixed": _named({name: same[name] for name in MODE}, len(both)),
-            "environment": _named({name: same[name] for name in ENVIRONMENT}, len(both)),
+            "environment": _named({name: same[name] for name in DIFFERENCES}, len(both)),
         }
     )
     of_cell = dict(list(found.groupby(both["cell"].to_numpy())))

@@ -221,6 +221,12 @@ DETERMINISM_COLUMNS: Mapping[str, Column] = {
     "device": _text("the processor", optional=True),
 }
 
+# What two trainings must share for their bits to be comparable. (How trials are put in a program is the protocol's.)
+ENVIRONMENT = (
+    *("device_kind", "device_count", "platform", "threads", "kernels"),
+    *("matmul_precision", "xla_flags", "jax", "jaxlib", "python"),
+)
+
 # Rows that may not differ within one trials.csv: two values are two studies, and no pair may be formed across them.
 ONE_STUDY = ("study_id", "protocol_sha256", "profile", "dataset", "split_protocol", "n_train", "n_test", "data_sha256")
 
