@@ -1,8 +1,7 @@
-"""The optimisers of the Xception paper (section 4.2) and what goes with them, as pure functions of plain numbers.
+"""A recipe's optimiser and learning rate, and the average of the weights that is evaluated: pure functions.
 
-What the paper leaves open: RMSprop's decay and epsilon are Keras's (0.9 and 1e-7; the paper's rate of 0.001 is Keras's
-too), the Polyak decay is TF-slim's 0.9999 with TensorFlow's slower start; weight decay is an L2 term in the gradient of
-kernels.
+What the Xception paper (section 4.2) leaves open: RMSprop's decay and epsilon are Keras's (0.9 and 1e-7; the paper's
+rate of 0.001 is Keras's too), and the average starts as slowly as TensorFlow's.
 """
 
 from collections.abc import Callable
@@ -13,13 +12,49 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dsresearch.design import Recipe
+
 Array = jax.Array
 Tree = Any
 Schedule = Callable[[Array], Array]
 
 RMSPROP_DECAY = 0.9
 RMSPROP_EPSILON = 1e-7
-POLYAK_DECAY = 0.9999
+
+
+def optimiser_of(recipe: Recipe, schedule: Schedule) -> optax.GradientTransformation:
+    """A recipe's optimiser; weight decay is an L2 term in the gradient of kernels, which have more than one axis.
+
+    `rmsprop` is Keras's, with epsilon under the root and the rate within the momentum:
+    velocity = momentum velocity + rate g / sqrt(mean of g^2 + epsilon); weights -= velocity.
+    """
+    inner = {
+        "sgd": partial(optax.sgd, nesterov=True),
+        "momentum": optax.sgd,
+        "rmsprop": partial(optax.rmsprop, decay=RMSPROP_DECAY, eps=RMSPROP_EPSILON),
+    }[recipe.optimiser]
+    kernels = partial(jax.tree.map, lambda w: w.ndim > 1)
+    decayed = optax.add_decayed_weights(recipe.decay, mask=kernels)
+    return optax.chain(decayed, inner(schedule, momentum=recipe.momentum))
+
+
+def schedule_of(recipe: Recipe, steps_an_epoch: int) -> Schedule:
+    """A recipe's learning rate against steps."""
+    steps = steps_an_epoch * recipe.epochs
+    if recipe.schedule == "constant":
+        return optax.constant_schedule(recipe.rate)
+    if recipe.schedule.startswith("staircase"):
+        tread = recipe.every * steps_an_epoch if recipe.schedule == "staircase_epochs" else recipe.every // recipe.batch
+        return staircase(recipe.rate, recipe.fall, max(1, tread))
+    rise = max(1, round(recipe.warmup * steps))
+
+    def rate(step: Array) -> Array:
+        # Written out: optax's joined schedules mix integers and floats, which strict promotion refuses.
+        done = jnp.asarray(step, jnp.float32)
+        fallen = jnp.clip((done - rise) / max(steps - rise, 1), 0.0, 1.0)
+        return recipe.rate * jnp.minimum((done + 1) / rise, 0.5 * (1 + jnp.cos(jnp.pi * fallen)))
+
+    return rate
 
 
 def staircase(rate: float, factor: float, every: int) -> Schedule:
@@ -32,30 +67,7 @@ def staircase(rate: float, factor: float, every: int) -> Schedule:
     return at
 
 
-def sgd(schedule: Schedule, momentum: float, decay: float) -> optax.GradientTransformation:
-    """SGD with plain (not Nesterov) momentum and weight decay on kernels."""
-    return optax.chain(_decayed(decay), optax.sgd(schedule, momentum=momentum))
-
-
-def rmsprop(schedule: Schedule, momentum: float, decay: float) -> optax.GradientTransformation:
-    """RMSprop as in Keras: epsilon under the root, mean squares from 0, the rate within the momentum.
-
-    velocity = momentum velocity + rate g / sqrt(mean of g^2 + epsilon); weights -= velocity.
-    """
-    return optax.chain(
-        _decayed(decay),
-        optax.scale_by_rms(RMSPROP_DECAY, RMSPROP_EPSILON, initial_scale=0.0, eps_in_sqrt=True),
-        optax.scale_by_learning_rate(schedule),
-        optax.trace(momentum),
-    )
-
-
-def _decayed(decay: float) -> optax.GradientTransformation:
-    """Adds decay times the weight to the gradient of kernels, which are what has more than one axis."""
-    return optax.add_decayed_weights(decay, mask=partial(jax.tree.map, lambda w: w.ndim > 1))
-
-
-def polyak(average: Tree, latest: Tree, step: Array, decay: float = POLYAK_DECAY) -> Tree:
+def polyak(average: Tree, latest: Tree, step: Array, decay: float) -> Tree:
     """The running average of weights after step number `step` (from 1), to be used in evaluation.
 
     Exponential, as TensorFlow's ExponentialMovingAverage with its step count: the decay is at most

@@ -21,7 +21,7 @@ from dsresearch.design import Recipe
 from dsresearch.loss import cross_entropy, loss
 from dsresearch.modules import draw
 from dsresearch.operators import shards
-from dsresearch.optimiser import Schedule, polyak, rmsprop, sgd, staircase
+from dsresearch.optimiser import Schedule, optimiser_of, polyak, schedule_of
 
 Array = jax.Array
 Tree = Any
@@ -278,36 +278,6 @@ class Program:
         for epoch in epochs:
             state, row = self.run_epoch(state, jnp.asarray(epoch, jnp.int32), trial, pictures)
             yield epoch, state, row
-
-
-def schedule_of(recipe: Recipe, steps_an_epoch: int) -> Schedule:
-    """A recipe's learning rate against steps."""
-    steps = steps_an_epoch * recipe.epochs
-    if recipe.schedule == "constant":
-        return optax.constant_schedule(recipe.rate)
-    if recipe.schedule.startswith("staircase"):
-        tread = recipe.every * steps_an_epoch if recipe.schedule == "staircase_epochs" else recipe.every // recipe.batch
-        return staircase(recipe.rate, recipe.fall, max(1, tread))
-    rise = max(1, round(recipe.warmup * steps))
-
-    def rate(step: Array) -> Array:
-        # Written out: optax's joined schedules mix integers and floats, which strict promotion refuses.
-        done = jnp.asarray(step, jnp.float32)
-        fallen = jnp.clip((done - rise) / max(steps - rise, 1), 0.0, 1.0)
-        return recipe.rate * jnp.minimum((done + 1) / rise, 0.5 * (1 + jnp.cos(jnp.pi * fallen)))
-
-    return rate
-
-
-def optimiser_of(recipe: Recipe, schedule: Schedule) -> optax.GradientTransformation:
-    """A recipe's optimiser; weight decay on kernels, which are what has more than one axis."""
-    if recipe.optimiser != "sgd":
-        return {"momentum": sgd, "rmsprop": rmsprop}[recipe.optimiser](schedule, recipe.momentum, recipe.decay)
-    kernels = partial(jax.tree.map, lambda w: w.ndim > 1)
-    return optax.chain(
-        optax.add_decayed_weights(recipe.decay, mask=kernels),
-        optax.sgd(schedule, momentum=recipe.momentum, nesterov=True),
-    )
 
 
 def crop_flip(key: Array, images: Array, margin: int = 4) -> Array:

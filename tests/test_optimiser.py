@@ -6,6 +6,8 @@ import optax
 import pytest
 
 from dsresearch import optimiser
+from dsresearch.design import Recipe
+from dsresearch.design.recipe import OPTIMISERS
 
 
 def followed(transformation: optax.GradientTransformation, gradients: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -31,18 +33,35 @@ def test_staircase_is_the_rate_of_both_recipes() -> None:
     )
 
 
-def test_sgd_is_pytorchs(drawn: tuple[np.ndarray, np.ndarray]) -> None:
+@pytest.mark.parametrize(("name", "nesterov"), [("momentum", False), ("sgd", True)])
+def test_sgd_is_pytorchs(drawn: tuple[np.ndarray, np.ndarray], name: str, nesterov: bool) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is the oracle; install the extra `peers`")
     gradients, start = drawn
     weights = torch.nn.Parameter(torch.tensor(start))
-    theirs = torch.optim.SGD([weights], lr=0.045, momentum=0.9, weight_decay=1e-2)
+    theirs = torch.optim.SGD([weights], lr=0.045, momentum=0.9, weight_decay=1e-2, nesterov=nesterov)
     falling = torch.optim.lr_scheduler.StepLR(theirs, step_size=2, gamma=0.94)
     for gradient in gradients:
         weights.grad = torch.tensor(gradient)
         theirs.step()
         falling.step()
-    ours = optimiser.sgd(optimiser.staircase(0.045, 0.94, 2), momentum=0.9, decay=1e-2)
+    recipe = Recipe(optimiser=name, momentum=0.9, decay=1e-2)
+    ours = optimiser.optimiser_of(recipe, optimiser.staircase(0.045, 0.94, 2))
     np.testing.assert_allclose(followed(ours, gradients, start), weights.detach().numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["momentum", "sgd"])
+def test_momentum_is_plain_and_of_sgd_nesterovs(drawn: tuple[np.ndarray, np.ndarray], name: str) -> None:
+    """Nesterov's looks one step of the velocity ahead (Sutskever et al. 2013, as PyTorch writes it)."""
+    gradients, start = drawn
+    weights, velocity = start.astype(np.float64), np.zeros((3, 4))
+    for step, gradient in enumerate(gradients):
+        gradient = gradient + 1e-2 * weights
+        velocity = 0.9 * velocity + gradient
+        ahead = gradient + 0.9 * velocity if name == "sgd" else velocity
+        weights = weights - 0.045 * 0.94 ** (step // 2) * ahead
+    recipe = Recipe(optimiser=name, momentum=0.9, decay=1e-2)
+    ours = optimiser.optimiser_of(recipe, optimiser.staircase(0.045, 0.94, 2))
+    np.testing.assert_allclose(followed(ours, gradients, start), weights, rtol=1e-5)
 
 
 def test_rmsprop_is_kerass_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None:
@@ -54,15 +73,19 @@ def test_rmsprop_is_kerass_formula(drawn: tuple[np.ndarray, np.ndarray]) -> None
         squares = 0.9 * squares + (1 - 0.9) * gradient**2
         velocity = 0.9 * velocity + 0.1 * 0.9 ** (step // 3) * gradient / np.sqrt(squares + 1e-7)
         weights = weights - velocity
-    ours = optimiser.rmsprop(optimiser.staircase(0.1, 0.9, 3), momentum=0.9, decay=1e-2)
+    recipe = Recipe(optimiser="rmsprop", momentum=0.9, decay=1e-2)
+    ours = optimiser.optimiser_of(recipe, optimiser.staircase(0.1, 0.9, 3))
     np.testing.assert_allclose(followed(ours, gradients, start), weights, rtol=1e-5)
 
 
-def test_only_kernels_decay() -> None:
+@pytest.mark.parametrize("name", OPTIMISERS)
+def test_only_kernels_decay(name: str) -> None:
     weights = {"kernel": jnp.ones((2, 2)), "scale": jnp.ones(2)}
-    ours = optimiser.sgd(optimiser.staircase(1.0, 1.0, 1), momentum=0.0, decay=0.5)
+    recipe = Recipe(optimiser=name, momentum=0.0, decay=0.5)
+    ours = optimiser.optimiser_of(recipe, optimiser.staircase(1.0, 1.0, 1))
     updates, _ = ours.update({"kernel": jnp.zeros((2, 2)), "scale": jnp.zeros(2)}, ours.init(weights), weights)
-    assert float(updates["kernel"][0, 0]) == -0.5
+    step = -0.5 if name != "rmsprop" else -0.5 / np.sqrt(0.1 * 0.5**2 + 1e-7)
+    assert float(updates["kernel"][0, 0]) == pytest.approx(step, rel=1e-5)
     assert float(updates["scale"][0]) == 0.0
 
 

@@ -65,7 +65,7 @@ HOUSE = {
         "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl",
     ),
     "loss": Room("networks", "jax flax optax", "jax flax optax"),
-    "optimiser": Room("", "jax optax", "jax optax"),
+    "optimiser": Room("design", "jax optax", "jax optax"),
     "sharding": Room("design operators", "jax numpy", "jax"),
     "train": Room("design operators modules loss optimiser sharding", "jax flax optax numpy", "jax flax optax"),
     "recipes": Room(),
@@ -100,8 +100,8 @@ HOUSE = {
     "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design references", "numpy scipy"),
     "imagenet": Room(
-        "design modules networks cost references data loss optimiser train recipes checkpoint runtime schema store "
-        "attempt statistics",
+        "design modules networks cost references data loss optimiser recipes checkpoint runtime schema store attempt "
+        "statistics",
         "jax optax numpy sacred matplotlib",
         "jax flax optax orbax sacred matplotlib",
     ),

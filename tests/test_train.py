@@ -14,8 +14,9 @@ from dsresearch.design import Recipe, setup
 from dsresearch.networks.build import Network
 from dsresearch.networks.darknet import Darknet
 from dsresearch.networks.stack import Stack
+from dsresearch.optimiser import schedule_of
 from dsresearch.recipes import RECIPES
-from dsresearch.train import Pictures, Program, State, Trial, crop_flip, schedule_of, stacked
+from dsresearch.train import Pictures, Program, State, Trial, crop_flip, stacked
 from dsresearch.trials import tree_sha256
 
 N_TRAIN, N_TEST = 96, 40

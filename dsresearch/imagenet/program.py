@@ -19,8 +19,7 @@ from dsresearch.loss import cross_entropy, loss
 from dsresearch.modules import draw
 from dsresearch.networks.build import Network
 from dsresearch.networks.vocabulary import Architecture
-from dsresearch.optimiser import Schedule, polyak
-from dsresearch.train import optimiser_of, schedule_of
+from dsresearch.optimiser import Schedule, optimiser_of, polyak, schedule_of
 
 Array = jax.Array
 Tree = Any
