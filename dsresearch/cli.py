@@ -9,7 +9,7 @@ from typing import Any
 
 from dsresearch.design import InputError, one_of
 from dsresearch.parser import build, complain
-from dsresearch.runtime import DONE, HELD, STOPPED
+from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED
 from dsresearch.settings import describe, parse_settings, read_grid
 
 
@@ -29,15 +29,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _guarded(command: Callable[[Any], int], words: Any) -> int:
     """Run a command; what is wrong with the input becomes one line."""
+    trains = getattr(words, "command", "worker") in ("run", "worker")  # and keeps a checkpoint
     try:
         return command(words)
     except InputError as error:
         return complain(str(error))
     except KeyboardInterrupt:
-        return STOPPED
+        return STOPPED if trains else INTERRUPTED
     except BrokenPipeError:  # the reader of our output has gone, as `head` does; a training has told of no end
         sys.stderr.close()
-        return STOPPED if getattr(words, "command", "worker") in ("run", "worker") else DONE
+        return STOPPED if trains else DONE
     except OSError as error:  # a disk that is full, a folder that has gone, a path that no system takes
         return complain(f"{error.filename or 'the system'}: {error.strerror or error}")
 

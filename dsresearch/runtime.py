@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 # Exit statuses: done; a cell failed or a verdict is INVALID; the input is wrong; (between a launcher and its cells
-# alone) another live process holds the cell; stopped with a checkpoint kept.
-DONE, FAILED, WRONG_INPUT, HELD, STOPPED = 0, 1, 2, 4, 75
+# alone) another live process holds the cell; stopped with a checkpoint kept; interrupted where nothing is kept (128 and
+# the number of SIGINT, as shells have it).
+DONE, FAILED, WRONG_INPUT, HELD, STOPPED, INTERRUPTED = 0, 1, 2, 4, 75, 130
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them

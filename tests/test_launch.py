@@ -13,7 +13,7 @@ from dsresearch.design import InputError
 from dsresearch.launch import Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
 from dsresearch.plan import Request, plan
-from dsresearch.runtime import DONE, FAILED, STOPPED
+from dsresearch.runtime import DONE, FAILED, INTERRUPTED, STOPPED
 from dsresearch.schema import ENVIRONMENT
 from dsresearch.store import Store, write_json
 
@@ -162,3 +162,17 @@ def test_a_reader_that_has_gone_is_no_end_of_a_training(
     monkeypatch.setitem(cli.COMMANDS, command, told)  # type: ignore[arg-type]
     words = {"status": ["status", "runs/study"], "run": ["run", "hybrid"]}[command]
     assert cli.main(words) == status
+
+
+@pytest.mark.parametrize(("command", "status"), [("status", INTERRUPTED), ("run", STOPPED)])
+def test_ctrl_c_says_that_a_checkpoint_was_kept_of_a_training_alone(
+    monkeypatch: pytest.MonkeyPatch, command: str, status: int
+) -> None:
+    def interrupted(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli.COMMANDS, command, interrupted)  # type: ignore[arg-type]
+    words = {"status": ["status", "runs/study"], "run": ["run", "hybrid"]}[command]
+    assert cli.main(words) == status
+    monkeypatch.setattr(cli, "_worker", interrupted)
+    assert cli.main(["worker", "cell"]) == STOPPED
