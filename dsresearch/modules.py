@@ -54,9 +54,17 @@ def draw(network: nn.Module, key: Array, image: tuple[int, int, int]) -> tuple[A
 
 
 class BatchNorm(nn.Module):
-    """BatchNorm over the last axis and an activation behind it, with running statistics for evaluation."""
+    """BatchNorm over the last axis and an activation behind it, with running statistics for evaluation.
+
+    Attributes:
+        activation: `none`, `relu` or `elu`.
+        epsilon: added to the variance.
+        scaled: whether it has a trained scale; else that is 1.
+    """
 
     activation: str = "none"
+    epsilon: float = BN_EPSILON
+    scaled: bool = True
 
     def __call__(self, x: Array, train: bool) -> Array:
         """Normalise [..., C] by its own statistics, or, in evaluation, by the running ones."""
@@ -67,17 +75,17 @@ class BatchNorm(nn.Module):
     def affine(self, sums: operators.Moments, count: int, train: bool) -> operators.Affine:
         """The map that normalises pictures whose `count` numbers a channel have these sums (evaluation reads none)."""
         channels = sums.total.shape
-        scale = self.param("scale", nn.initializers.ones, channels)
         offset = self.param("offset", nn.initializers.zeros, channels)
-        mean = self.variable("stats", "mean", jnp.zeros, channels, scale.dtype)
-        variance = self.variable("stats", "variance", jnp.ones, channels, scale.dtype)
+        scale = self.param("scale", nn.initializers.ones, channels) if self.scaled else jnp.ones(channels, offset.dtype)
+        mean = self.variable("stats", "mean", jnp.zeros, channels, offset.dtype)
+        variance = self.variable("stats", "variance", jnp.ones, channels, offset.dtype)
         if not train:
-            return operators.standardise(mean.value, variance.value, scale, offset, BN_EPSILON)
+            return operators.standardise(mean.value, variance.value, scale, offset, self.epsilon)
         batch_mean, batch_variance = operators.statistics(sums, count)
         if not self.is_initializing():
             mean.value = BN_DECAY * mean.value + (1 - BN_DECAY) * jax.lax.stop_gradient(batch_mean)
             variance.value = BN_DECAY * variance.value + (1 - BN_DECAY) * jax.lax.stop_gradient(batch_variance)
-        return operators.standardise(batch_mean, batch_variance, scale, offset, BN_EPSILON)
+        return operators.standardise(batch_mean, batch_variance, scale, offset, self.epsilon)
 
 
 class Between(nn.Module):

@@ -13,11 +13,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import lax
 
 from dsresearch import operators
-from dsresearch.design import InputError
-from dsresearch.modules import BN_DECAY, he
+from dsresearch.design import ACTIVATIONS, InputError
+from dsresearch.modules import BatchNorm, he
 from dsresearch.networks import layers
 from dsresearch.networks.vocabulary import Architecture, Padding, Window, both, pads
 
@@ -113,34 +112,6 @@ class Dense(nn.Module):
         return y + self.param("bias", nn.initializers.zeros, (self.features,)).astype(y.dtype).reshape(1, -1)
 
 
-class Norm(nn.Module):
-    """BatchNorm over the last axis and an activation behind it, with running statistics for evaluation."""
-
-    epsilon: float
-    scaled: bool
-    activation: str
-
-    @nn.compact
-    def __call__(self, x: Array, train: bool) -> Array:
-        channels = (x.shape[-1],)
-        offset = self.param("offset", nn.initializers.zeros, channels)
-        scale = self.param("scale", nn.initializers.ones, channels) if self.scaled else jnp.ones(channels, offset.dtype)
-        mean = self.variable("stats", "mean", jnp.zeros, channels, offset.dtype)
-        variance = self.variable("stats", "variance", jnp.ones, channels, offset.dtype)
-        fused = self.activation if self.activation in ("none", "relu", "elu") else "none"
-        if train:
-            batch = operators.statistics(operators.moments(x), x.size // x.shape[-1])
-            affine = operators.standardise(*batch, scale, offset, self.epsilon)
-            if not self.is_initializing():
-                batch_mean, batch_variance = lax.stop_gradient(batch)
-                mean.value = BN_DECAY * mean.value + (1 - BN_DECAY) * batch_mean
-                variance.value = BN_DECAY * variance.value + (1 - BN_DECAY) * batch_variance
-        else:
-            affine = operators.standardise(mean.value, variance.value, scale, offset, self.epsilon)
-        y = operators.apply_affine(x, affine, fused)
-        return y if fused == self.activation else layers.ACTIVATIONS[self.activation](y)
-
-
 class PReLU(nn.Module):
     """ReLU with a trained `slope` [H, W, C], at first 0 (Keras's default)."""
 
@@ -178,7 +149,9 @@ class _Builder:
         return Dense(features, bias, name=name)(x)
 
     def norm(self, name: str, x: Array, *, epsilon: float, scale: bool = True, act: str = "none") -> Array:
-        return Norm(epsilon, scale, act, name=name)(x, self.train)
+        fused = act if act in ACTIVATIONS else "none"
+        y = BatchNorm(fused, epsilon, scale, name=name)(x, self.train)
+        return y if fused == act else layers.ACTIVATIONS[act](y)
 
     def act(self, x: Array, activation: str) -> Array:
         return layers.ACTIVATIONS[activation](x)
