@@ -23,7 +23,7 @@ CASES += [(16, 64, 1, 3), (16, 64, 4, 3), (8, 128, 1, 3), (32, 4, 1, 3), (32, 16
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    """Of one call."""
+    """How long one call takes."""
     import jax
 
     began = time.perf_counter()
@@ -49,7 +49,7 @@ def compiled(kernels: str, arrays: Any, groups: int) -> dict[str, Callable[[], A
     def gradient(x: Any, kernel: Any, dy: Any) -> Any:
         return jax.vjp(lambda kernel: convolve(x, kernel), kernel)[1](dy)[0]
 
-    os.environ[runtime.KERNELS] = kernels  # read while a function is traced
+    os.environ[runtime.KERNELS_VARIABLE] = kernels  # read while a function is traced
     programs = {
         "forward": (jax.jit(convolve).lower(x, kernel).compile(), (x, kernel)),
         "gradient": (jax.jit(gradient).lower(x, kernel, dy).compile(), (x, kernel, dy)),

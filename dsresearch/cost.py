@@ -253,7 +253,7 @@ class _Counter:
     def lrn(self, x: _Shape, *, size: int, alpha: float, beta: float, k: float) -> _Shape:
         return x
 
-    def spread(self, x: _Shape, like: _Shape) -> _Shape:
+    def broadcast(self, x: _Shape, like: _Shape) -> _Shape:
         return like.channels(x.shape[-1])
 
     def resize(self, x: _Shape, like: _Shape) -> _Shape:

@@ -41,7 +41,7 @@ ACCELERATORS = {
     "libtpu": "accel[0-9]*",
 }
 
-KERNELS = "DSRESEARCH_KERNELS"  # in the environment of a process that trains: `Protocol.kernels`
+KERNELS_VARIABLE = "DSRESEARCH_KERNELS"  # in the environment of a process that trains: `Protocol.kernels`
 
 # glibc's malloc options: one arena, nothing by mmap, never give memory back.
 _MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESHOLD": (-1, -1)}
@@ -65,7 +65,7 @@ def environment(threads: int, base: Mapping[str, str] = os.environ, devices: int
 
 def prepare(threads: int, devices: int = 1, kernels: str = "xla") -> None:
     """Make this process one that trains: its environment and its heap. Call before jax is imported."""
-    os.environ.update({**environment(threads, devices=devices), KERNELS: kernels})
+    os.environ.update({**environment(threads, devices=devices), KERNELS_VARIABLE: kernels})
     keep_heap()
 
 

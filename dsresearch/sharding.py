@@ -1,6 +1,6 @@
 """Devices that share one program: the trials side by side in it, or the pictures of each of its batches.
 
-The program runs on every device over its own part (`jax.shard_map`). Trials never meet, so spreading them is free of
+The program runs on every device over its own part (`jax.shard_map`). Trials never meet, so parting them is free of
 communication. A batch meets in BatchNorm's sums and in the gradient (`operators.shards`), so that a step is the step of
 the whole batch, but for the order of its sums.
 """
@@ -29,7 +29,7 @@ def mesh_of(devices: int, axis: str) -> Mesh:
     return jax.make_mesh((devices,), (axis,), devices=found[:devices], axis_types=(AxisType.Auto,))
 
 
-def spread(one: Callable[..., Any], mesh: Mesh, axes: tuple[int | None, ...]) -> Callable[..., Any]:
+def sharded(one: Callable[..., Any], mesh: Mesh, axes: tuple[int | None, ...]) -> Callable[..., Any]:
     """`one` run by every device of a mesh on its part.
 
     Args:

@@ -254,7 +254,7 @@ class Program:
 
     def _side_by_side(self, one: Callable[..., Any], axes: tuple[int | None, ...]) -> Callable[..., Any]:
         many = one if self.trial_batch == 1 else jax.vmap(one, axes)
-        return many if self.devices == 1 else sharding.spread(many, self.mesh, axes)
+        return many if self.devices == 1 else sharding.sharded(many, self.mesh, axes)
 
     @cached_property
     def mesh(self) -> Mesh:

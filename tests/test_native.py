@@ -28,7 +28,7 @@ from dsresearch.networks.stack import Stack
 from dsresearch.operators.blocks import block_count
 from dsresearch.operators.convolution import algorithm
 from dsresearch.operators.geometry import Geometry
-from dsresearch.runtime import KERNELS
+from dsresearch.runtime import KERNELS_VARIABLE
 from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
@@ -43,7 +43,7 @@ Case = dict[str, Any]
 
 @pytest.fixture(autouse=True)
 def _native(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(KERNELS, "native")
+    monkeypatch.setenv(KERNELS_VARIABLE, "native")
 
 
 def oracle(x: Any, kernel: Any, groups: int, padding: str, stride: int = 1) -> jax.Array:
@@ -169,7 +169,7 @@ def test_bits_do_not_depend_on_the_processors_vectors(
             np.testing.assert_array_equal(a, b)
 
 
-SAME = Geometry((6, 8), (3, 3), 1, 1, "SAME")
+SAME = Geometry.of((6, 8), (3, 3), 1, 1, "SAME")
 
 
 def kernels_called(function: Callable[..., Any], *arguments: Any) -> list[str]:
@@ -196,7 +196,7 @@ def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pyte
     assert not kernels_called(conv, x, kernel[..., :3])  # no vector is as short
     assert not kernels_called(conv, x.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16))
     assert not kernels_called(operators.pointwise, x[:, 0, 0], kernel[0, 0])  # the head's
-    monkeypatch.setenv(KERNELS, "xla")
+    monkeypatch.setenv(KERNELS_VARIABLE, "xla")
     assert not kernels_called(lambda x, k: conv(x, k), x, kernel)
 
 
@@ -502,9 +502,9 @@ def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkey
 
         return jax.value_and_grad(loss, has_aux=True)(params)
 
-    monkeypatch.setenv(KERNELS, "xla")
+    monkeypatch.setenv(KERNELS_VARIABLE, "xla")
     expected = jax.jit(step)(params)
-    monkeypatch.setenv(KERNELS, "fused")
+    monkeypatch.setenv(KERNELS_VARIABLE, "fused")
     called = kernels_called(lambda p: step(p), params)
     assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
     # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
@@ -524,7 +524,7 @@ def test_what_is_no_chain_that_fits_is_computed_as_without(
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
     logits = []
     for choice in ("fused", "xla"):
-        monkeypatch.setenv(KERNELS, choice)
+        monkeypatch.setenv(KERNELS_VARIABLE, choice)
         apply = jax.jit(lambda p: network.apply({"params": p, "stats": stats}, images, True, mutable=["stats"])[0])
         logits.append(apply(params))
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)

@@ -149,7 +149,7 @@ def test_float32_and_bfloat16_round_no_more_than_they_must(groups: int) -> None:
 def test_gradients_of_weights_are_not_rounded_with_the_pictures(route: str) -> None:
     """Parameters are float32, and an arm whose gradients were rounded would be trained otherwise than another."""
     rng = np.random.default_rng(0)
-    geometry = Geometry((8, 8), (3, 3), 1, 1, "SAME")
+    geometry = Geometry.of((8, 8), (3, 3), 1, 1, "SAME")
     run, x, weights = {
         "pointwise": (operators.pointwise, (4, 8, 8, 6), (6, 5)),
         "join_paths": (operators.join_paths, (4, 8, 8, 3, 2), (3, 2, 5)),
@@ -172,7 +172,7 @@ def test_gradients_of_weights_are_not_rounded_with_the_pictures(route: str) -> N
 @pytest.mark.parametrize(("groups", "stride", "dilation"), [(1, 1, 1), (4, 2, 1), (2, 1, 2), (6, 2, 1)])
 def test_the_accelerators_route_has_the_librarys_gradients(groups: int, stride: int, dilation: int) -> None:
     x, kernel = drawn(fixed(groups=groups, channels=12, outputs=12, size=(7, 8)))
-    geometry = Geometry((7, 8), (3, 3), stride, dilation, "SAME")
+    geometry = Geometry.of((7, 8), (3, 3), stride, dilation, "SAME")
     cotangent = np.random.default_rng(1).standard_normal((2, *geometry.out, 12))
 
     def both(*given: jax.Array) -> Any:

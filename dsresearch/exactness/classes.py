@@ -18,7 +18,6 @@ from dsresearch.exactness.measure import (
     Bits,
     cases,
     difference,
-    in_float32,
     leaves,
     module,
     network,
@@ -28,6 +27,7 @@ from dsresearch.exactness.measure import (
     shallow,
     shapes,
     side_by_side,
+    step_bits,
 )
 from dsresearch.exactness.witness import measure, side_for, witness
 from dsresearch.transport import transport
@@ -211,7 +211,7 @@ def _with_bits(pairs: Sequence[Pair], designs: Mapping[str, Design], said: Said)
     side_by_side(tasks, said, "networks compiled")
     results: dict[str, Bits] = {}
     for reference, family in families.items():
-        ran = in_float32(shallow(designs[reference]), family.values(), SEED)
+        ran = step_bits(shallow(designs[reference]), family.values(), SEED)
         results |= {name: ran[design] for name, design in family.items()}
     return [
         dataclasses.replace(
@@ -232,5 +232,5 @@ def same_arithmetic(a: Design, b: Design) -> bool:
         ValueError: there is no index map from `a` to `b`.
     """
     a, b = shallow(a), shallow(b)
-    ran = in_float32(a, (a, b), SEED)
+    ran = step_bits(a, (a, b), SEED)
     return same_bits(ran[a], ran[b])

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from dsresearch.design import Design
-from dsresearch.exactness.measure import Floats, in_float64, leaves, random_weights
+from dsresearch.exactness.measure import Floats, compiled_in_float64, leaves, random_weights
 from dsresearch.modules import SeparableModule
 
 INPUTS, OUTPUTS, PICTURES = 3, 2, 160
@@ -36,8 +36,8 @@ class Part:
         self._images = images
         self._params, self._stats = self._draw()
         flat = self.random()
-        self._outputs = in_float64(jax.vmap(self._of_one, (None, 0)), flat, images)
-        self._jacobian = in_float64(jax.vmap(jax.jacrev(self._of_one), (None, 0)), flat, images)
+        self._outputs = compiled_in_float64(jax.vmap(self._of_one, (None, 0)), flat, images)
+        self._jacobian = compiled_in_float64(jax.vmap(jax.jacrev(self._of_one), (None, 0)), flat, images)
         # The other parameters, of other outputs or of inputs that are zero, do not reach this part.
         self._active = np.flatnonzero(np.abs(self._jacobian(flat, images)).sum((0, 1)))
 

@@ -180,7 +180,7 @@ def module(design: Design, case: Case) -> Module:
 
     height, width = (-(-pixels // case.stride) for pixels in case.size)
     x, cotangent = np.zeros((_BATCH, *case.size, case.c_in)), np.zeros((_BATCH, height, width, case.c_out))
-    return in_float64(run, *_leaf_shapes(design, case.c_in, case.c_out), x, cotangent)
+    return compiled_in_float64(run, *_leaf_shapes(design, case.c_in, case.c_out), x, cotangent)
 
 
 @cache
@@ -191,10 +191,10 @@ def evaluation(design: Design, c_in: int, c_out: int, batch: int, side: int) -> 
     def run(params: Tree, stats: Tree, x: jax.Array) -> jax.Array:
         return jnp.asarray(network.apply(_variables(params, stats), x, False))
 
-    return in_float64(run, *_leaf_shapes(design, c_in, c_out), np.zeros((batch, side, side, c_in)))
+    return compiled_in_float64(run, *_leaf_shapes(design, c_in, c_out), np.zeros((batch, side, side, c_in)))
 
 
-def in_float64(function: Callable[..., Any], *like: Any) -> Callable[..., Any]:
+def compiled_in_float64(function: Callable[..., Any], *like: Any) -> Callable[..., Any]:
     """A function compiled ahead for float64 arrays of the shapes of these; it takes and gives NumPy's."""
     wide = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, np.float64), like)
     with jax.enable_x64(True):
@@ -299,7 +299,7 @@ def shallow(design: Design) -> Design:
     return dataclasses.replace(design, depth=1)
 
 
-def in_float32(reference: Design, designs: Iterable[Design], seed: int) -> dict[Design, Bits]:
+def step_bits(reference: Design, designs: Iterable[Design], seed: int) -> dict[Design, Bits]:
     """One step forward and back of each design's network on the reference's weights, transported.
 
     Raises:

@@ -110,11 +110,11 @@ def _train(config: dict[str, Any], sacred: SacredRun) -> str:
                 if row[name] == row[name] and abs(row[name]) != float("inf"):
                     sacred.log_scalar(f"{name}/{row['network']}", row[name], row["step"])
             print(f"{row['network']} step {row['step']}: loss {row['loss']:.3f}, {row['seconds']:.2f} s", flush=True)
-            whole = len({int(state.step) for state in run.states}) == 1
-            if whole and asked_to_stop():
+            together = len({int(state.step) for state in run.states}) == 1
+            if together and asked_to_stop():
                 run.keep()
                 raise Stopped(f"stopped after step {run.done}; the same command goes on from there")
-            if whole and time.monotonic() - kept > settings.checkpoint_seconds:
+            if together and time.monotonic() - kept > settings.checkpoint_seconds:
                 run.keep()
                 kept = time.monotonic()
         run.keep()

@@ -215,7 +215,7 @@ class _Builder:
     def lrn(self, x: Array, *, size: int, alpha: float, beta: float, k: float) -> Array:
         return layers.local_response_norm(x, size=size, alpha=alpha, beta=beta, k=k)
 
-    def spread(self, x: Array, like: Array) -> Array:
+    def broadcast(self, x: Array, like: Array) -> Array:
         return jnp.broadcast_to(x.astype(like.dtype)[:, None, None, :], (*like.shape[:3], x.shape[-1]))
 
     def resize(self, x: Array, like: Array) -> Array:

@@ -64,7 +64,7 @@ class DeepLabV3Plus(Architecture):
     def _pyramid(self, net: Words, x: Map, rates: tuple[int, ...]) -> Map:
         features = self.wide(self.pyramid)
         whole = net.norm("pool_bn", net.dense("pool", net.mean(x), features, bias=False), epsilon=1e-5, act="relu")
-        branches = [net.spread(whole, x), conv_bn(net, "aspp0", x, features)]
+        branches = [net.broadcast(whole, x), conv_bn(net, "aspp0", x, features)]
         for i, rate in enumerate(rates, 1):
             branches.append(self._separable(net, f"aspp{i}", x, self.pyramid, rate=rate, activate=True, epsilon=1e-5))
         return net.dropout(conv_bn(net, "project", net.concat(branches), features), 0.1)

@@ -74,8 +74,8 @@ class FractalNet(Architecture):
         for step in range(1, steps + 1):
             ready = [c for c in range(self.columns) if step % 2 ** (self.columns - 1 - c) == 0]
             for c in ready:
-                number = step // 2 ** (self.columns - 1 - c)
-                heads[c] = self._convolution(net, f"{block}_col{c + 1}_conv{number}", heads[c], features, dropout)
+                place = step // 2 ** (self.columns - 1 - c)
+                heads[c] = self._convolution(net, f"{block}_col{c + 1}_conv{place}", heads[c], features, dropout)
                 if step == steps:
                     heads[c] = net.max_pool(heads[c], 2, 2, "VALID")
             if len(ready) > 1:

@@ -111,7 +111,7 @@ class Words(Protocol):
     def lrn(self, x: Map, *, size: int, alpha: float, beta: float, k: float) -> Map:
         """x / (k + alpha / size * sum of squares over `size` neighbouring channels)^beta (Krizhevsky 2012, 3.3)."""
 
-    def spread(self, x: Map, like: Map) -> Map:
+    def broadcast(self, x: Map, like: Map) -> Map:
         """[N, C] at every pixel of a map as large as another."""
 
     def resize(self, x: Map, like: Map) -> Map:

@@ -57,7 +57,7 @@ def spatial_conv(
     channels, (_, _, inputs, outputs) = x.shape[-1], kernel.shape
     if channels != inputs * groups or outputs % groups:
         raise ValueError(f"kernel {kernel.shape} does not fit {channels} channels in {groups} groups")
-    geometry = Geometry(x.shape[1:3], kernel.shape[:2], stride, dilation, padding)
+    geometry = Geometry.of(x.shape[1:3], kernel.shape[:2], stride, dilation, padding)
     match algorithm(jax.default_backend(), inputs, groups, native=_has_kernel(x, kernel, groups, geometry)):
         case "native":
             from dsresearch.operators.native.convolution import correlate

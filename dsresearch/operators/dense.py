@@ -100,7 +100,7 @@ def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[
 
 def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    dx = dense(geometry.spread(dy), turned(kernel, groups), groups, geometry.transposed())
+    dx = dense(geometry.dilated(dy), turned(kernel, groups), groups, geometry.transposed())
     # The pictures stand where channels did, and the gradient is the kernel: [C, H, W, N] with [H', W', N, M].
     pads = geometry.kernel_pads()
     pictures, gradients = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(dy, (1, 2, 0, 3))

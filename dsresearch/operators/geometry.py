@@ -1,5 +1,6 @@
 """Where a window stands over a picture: sizes, padding, and the pixels under each element of a kernel."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import jax
@@ -13,28 +14,36 @@ Padding = Literal["SAME", "VALID"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
+@dataclass(frozen=True)
 class Geometry:
-    """The static shape of a window's walk: hashable, so that it can be a non-differentiable argument."""
+    """The static shape of a window's walk: hashable, so that it can be a non-differentiable argument.
 
-    def __init__(self, size: tuple[int, ...], window: tuple[int, ...], stride: int, dilation: int, padding: Padding):
+    Attributes:
+        size: height and width of the picture.
+        window: of the kernel.
+        out: of the result.
+        pads: zeros before and behind the picture, down and across.
+    """
+
+    size: tuple[int, ...]
+    window: tuple[int, ...]
+    stride: int
+    dilation: int
+    out: tuple[int, ...]
+    pads: Pads
+
+    @staticmethod
+    def of(size: tuple[int, ...], window: tuple[int, ...], stride: int, dilation: int, padding: Padding) -> "Geometry":
+        """The walk over pictures of that size."""
         spans = [(k - 1) * dilation + 1 for k in window]
-        self.size, self.window, self.stride, self.dilation = tuple(size), tuple(window), stride, dilation
         if padding == "SAME":
-            self.out = tuple(-(-n // stride) for n in size)
-            totals = [max((o - 1) * stride + s - n, 0) for o, s, n in zip(self.out, spans, size, strict=True)]
+            out = tuple(-(-n // stride) for n in size)
+            totals = [max((o - 1) * stride + s - n, 0) for o, s, n in zip(out, spans, size, strict=True)]
         else:
-            self.out = tuple((n - s) // stride + 1 for n, s in zip(size, spans, strict=True))
+            out = tuple((n - s) // stride + 1 for n, s in zip(size, spans, strict=True))
             totals = [0, 0]
-        self.pads: Pads = tuple((t // 2, t - t // 2) for t in totals)  # type: ignore[assignment]
-
-    def _key(self) -> tuple[Any, ...]:
-        return (self.size, self.window, self.stride, self.dilation, self.out, self.pads)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Geometry) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
+        pads: Pads = tuple((t // 2, t - t // 2) for t in totals)  # type: ignore[assignment]
+        return Geometry(tuple(size), tuple(window), stride, dilation, out, pads)
 
     def pad(self, x: Array) -> Array:
         """Zero-pad [N, H, W, ...]; stored, because its readers would each pad anew (5 times slower)."""
@@ -56,19 +65,16 @@ class Geometry:
         return lax.slice(padded, start, stop, (1, self.stride, self.stride) + (1,) * (padded.ndim - 3))
 
     def transposed(self) -> "Geometry":
-        """The stride-1 convolution that carries a gradient back, over the output spread by `stride`."""
-        back = object.__new__(Geometry)
-        spread = [(o - 1) * self.stride + 1 for o in self.out]
+        """The stride-1 convolution that carries a gradient back, over the output dilated by `stride`."""
+        dilated = tuple((o - 1) * self.stride + 1 for o in self.out)
         spans = [(k - 1) * self.dilation + 1 for k in self.window]
-        back.size, back.window, back.stride, back.dilation = tuple(spread), self.window, 1, self.dilation
-        back.out = self.size
-        back.pads = tuple(  # type: ignore[assignment]
+        pads: Pads = tuple(  # type: ignore[assignment]
             (s - 1 - before, n - g + before)
-            for n, g, s, (before, _) in zip(self.size, spread, spans, self.pads, strict=True)
+            for n, g, s, (before, _) in zip(self.size, dilated, spans, self.pads, strict=True)
         )
-        return back
+        return Geometry(dilated, self.window, 1, self.dilation, self.size, pads)
 
-    def spread(self, dy: Array) -> Array:
+    def dilated(self, dy: Array) -> Array:
         """The gradient with stride - 1 zeros between its pixels."""
         if self.stride == 1:
             return dy
@@ -76,7 +82,7 @@ class Geometry:
         return lax.pad(dy, jnp.zeros((), dy.dtype), gaps)
 
     def kernel_pads(self) -> Pads:
-        """Padding of the picture where its kernel's gradient is a convolution with the gradient, spread by `stride`."""
+        """Padding of the picture where its kernel's gradient is a convolution with the gradient dilated by `stride`."""
         reach = [
             (k - 1) * self.dilation + (o - 1) * self.stride + 1 for k, o in zip(self.window, self.out, strict=True)
         ]

@@ -30,7 +30,7 @@ def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[
 
 def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    dx = patches(geometry.spread(dy), turned(kernel, groups), groups, geometry.transposed())
+    dx = patches(geometry.dilated(dy), turned(kernel, groups), groups, geometry.transposed())
     # Transposed first, as in `products`: twice as fast.
     columns = apart(jnp.moveaxis(_columns(x, groups, geometry), 1, 2))
     dk = _from_groups(_product(columns, _by_group(dy, groups)), kernel.shape)

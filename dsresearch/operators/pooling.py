@@ -56,7 +56,7 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 def avg_pool(x: Array, window: int, *, stride: int = 1) -> Array:
     """Mean over a window of [N, H, W, C] with SAME padding; padded pixels are not counted (as in TensorFlow)."""
-    geometry = Geometry(x.shape[1:3], (window, window), stride, 1, "SAME")
+    geometry = Geometry.of(x.shape[1:3], (window, window), stride, 1, "SAME")
     wide = wide_dtype(x.dtype)
     padded = geometry.pad(x)
     total = sum(geometry.tap(padded, i, j).astype(wide) for i, j in geometry.taps)

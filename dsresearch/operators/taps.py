@@ -1,8 +1,8 @@
 """Spatial convolution as shifted multiply-adds, for filters that read few channels.
 
 Tap (i, j) is the padded picture shifted under kernel element (i, j). Every output channel reads its group's input
-channels one after another, so the inputs are first spread: `spread(x)[c]` holds for every output channel its group's
-c-th input. With one channel a group and one filter a channel that is the picture itself.
+channels one after another, so the inputs are first repeated: `_repeated(x)[c]` holds for every output channel its
+group's c-th input. With one channel a group and one filter a channel that is the picture itself.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ def taps(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Array:
     """Correlate [N, H, W, C] with [k, k, C / groups, M]: [N, H', W', M], products summed in float32 or wider."""
     wide, outputs = wide_dtype(x.dtype), kernel.shape[3]
     total = jnp.zeros((x.shape[0], *geometry.out, outputs), wide)
-    for channel, inputs in enumerate(_spread(geometry.pad(x), groups, outputs)):
+    for channel, inputs in enumerate(_repeated(geometry.pad(x), groups, outputs)):
         for i, j in geometry.taps:
             weights = over_channels(kernel[i, j, channel].astype(wide), 4)
             total += geometry.tap(inputs, i, j).astype(wide) * weights
@@ -36,9 +36,9 @@ def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[
 
 def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     x, kernel = saved
-    dx = taps(geometry.spread(dy), turned(kernel, groups), groups, geometry.transposed())
-    spread = _spread(geometry.pad(x), groups, kernel.shape[3])
-    dk = jnp.stack([_kernel_gradient(inputs, dy, geometry) for inputs in spread], axis=1)
+    dx = taps(geometry.dilated(dy), turned(kernel, groups), groups, geometry.transposed())
+    repeated = _repeated(geometry.pad(x), groups, kernel.shape[3])
+    dk = jnp.stack([_kernel_gradient(inputs, dy, geometry) for inputs in repeated], axis=1)
     return dx, dk.reshape(kernel.shape).astype(kernel.dtype)
 
 
@@ -53,7 +53,7 @@ def turned(kernel: Array, groups: int) -> Array:
     return apart(exchanged)  # small; fused, it would be turned anew for every pixel
 
 
-def _spread(x: Array, groups: int, outputs: int) -> list[Array]:
+def _repeated(x: Array, groups: int, outputs: int) -> list[Array]:
     """For every input channel of a group, that channel of all groups at each of the groups' outputs."""
     inputs, filters = x.shape[3] // groups, outputs // groups
     if inputs == filters == 1:

@@ -21,14 +21,14 @@ import os
 
 import jax
 
-from dsresearch.runtime import KERNELS
+from dsresearch.runtime import KERNELS_VARIABLE
 
 
 def chosen() -> bool:
     """Whether this process convolves with these kernels, as its `runtime.prepare` was told."""
-    return os.environ.get(KERNELS) in ("native", "fused") and jax.default_backend() == "cpu"
+    return os.environ.get(KERNELS_VARIABLE) in ("native", "fused") and jax.default_backend() == "cpu"
 
 
 def fused() -> bool:
     """Whether it takes a picture through a whole passage at a time as well."""
-    return os.environ.get(KERNELS) == "fused" and jax.default_backend() == "cpu"
+    return os.environ.get(KERNELS_VARIABLE) == "fused" and jax.default_backend() == "cpu"

@@ -18,7 +18,7 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 def shape_of(kernel: Array, groups: int, geometry: Geometry, relu: bool = False) -> Convolution:
-    """Of a convolution with a kernel [k, k, C / groups, M], and whether ReLU follows it."""
+    """The shape of a convolution with a kernel [k, k, C / groups, M]; `relu` says whether ReLU follows it."""
     rows, columns, inputs, outputs = kernel.shape
     height, width = geometry.out
     return Convolution(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)

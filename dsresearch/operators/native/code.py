@@ -50,7 +50,7 @@ class Code:
         return ir.Constant(INT, offset) if isinstance(offset, int) else offset
 
     def sum(self, *terms: Value) -> Value:
-        """Of offsets."""
+        """The sum of offsets."""
         total = self.at(terms[0])
         for term in terms[1:]:
             total = self.builder.add(total, self.at(term))

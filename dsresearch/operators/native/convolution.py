@@ -51,4 +51,4 @@ def product(x: Array, weights: Array) -> Array:
 
 
 def _as_convolution(x: Array, weights: Array) -> tuple[Array, Array, int, Geometry]:
-    return x, weights[None, None], 1, Geometry(x.shape[1:3], (1, 1), 1, 1, "SAME")
+    return x, weights[None, None], 1, Geometry.of(x.shape[1:3], (1, 1), 1, 1, "SAME")

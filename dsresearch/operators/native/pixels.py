@@ -38,7 +38,7 @@ class Pixels:
         self._each(target, other, lambda value, more, repeated: code.add(value, code.without(more, repeated)))
 
     def relu(self, target: Plane) -> None:
-        """Of a picture, in its place."""
+        """The ReLU of a picture, in its place."""
         code, zero = self.code, self.code.zeros(self.lanes)
         self._each(target, target, lambda value, _, __: code.maximum(zero, value))
 

@@ -62,7 +62,7 @@ def _runs(z: Array, links: Sequence[Link], pool: bool) -> list[tuple[Convolution
     sides = tuple(side // 2 for side in z.shape[1:3]) if pool else z.shape[1:3]
     runs: list[tuple[Convolution, ...]] = [()]
     for kernel, groups, relu in links:
-        shape = shape_of(kernel, groups, Geometry(sides, kernel.shape[:2], 1, 1, "SAME"), relu)
+        shape = shape_of(kernel, groups, Geometry.of(sides, kernel.shape[:2], 1, 1, "SAME"), relu)
         runs[-1] = (*runs[-1], shape)
         if shape.kernel[0] * shape.kernel[1] * shape.inputs > CHEAP:
             runs.append(())
