@@ -6,17 +6,22 @@ sparse maps of any size into memory before its caller sees them; only its parser
 """
 
 import bz2
+import contextlib
 import gzip
+import io
 import lzma
 import os
 import stat
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Set
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from dsresearch.design import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 SPLITS = ("train", "test")
 SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -225,3 +230,36 @@ def _drain(source: Path, stream: IO[bytes]) -> None:
         padding += len(data)
         if data.count(0) != len(data) or padding > _MAX_PADDING:
             raise refusal(source, "something follows the end of the tar in it")
+
+
+# --- what a source of pictures must have ------------------------------------------------------------------------
+
+
+def common_classes(source: Path, found: Mapping[str, Set[str]]) -> tuple[str, ...]:
+    """The classes of the splits, sorted. Raises InputError unless both splits have the same ones, two at least."""
+    train, test = (found[split] for split in SPLITS)
+    for split, classes in zip(SPLITS, (train, test), strict=True):
+        if not classes:
+            raise refusal(source, f"it has no pictures in {split}/, {ALLOWED}")
+    if odd := sorted(train ^ test):
+        raise refusal(source, f"class {shown(odd[0])} is in one of train and test only, allowed: in both")
+    if len(train) < 2:
+        raise refusal(source, f"it has one class, {shown(min(train))}, allowed: two or more")
+    return tuple(sorted(train))
+
+
+@contextlib.contextmanager
+def picture(source: Path, path: str, content: bytes) -> "Iterator[Image.Image]":
+    """One JPEG or PNG, of which the head is read; whoever has it decodes it.
+
+    Raises InputError where it turns out to be no whole one, then or while it is decoded.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
+            yield image
+    except InputError:
+        raise
+    except Exception as error:  # what a decoder of untrusted bytes raises is not a closed list
+        raise refusal(source, f"{shown(path)} in it is not a whole JPEG or PNG ({type(error).__name__})") from error

@@ -1,7 +1,6 @@
 """`data import`: pictures of the user's own, from `split/class/*.jpg|png` in a folder or a tar, decoded once."""
 
 import hashlib
-import io
 import re
 import sys
 import warnings
@@ -130,7 +129,8 @@ class _Found:
         self.places[place] = hashlib.sha256(content).hexdigest()
 
     def pictures(self, name: str, label: str) -> store.Pictures:
-        classes = self._classes()
+        of_split = {s: {place.category for place in self.places if place.split == s} for s in archive.SPLITS}
+        classes = archive.common_classes(self.source, of_split)
         places = list(self.places)
         order = sorted(range(len(places)), key=lambda i: (archive.SPLITS.index(places[i].split), places[i]))
         height, width, mode = self.form
@@ -139,17 +139,6 @@ class _Found:
         labels = np.array([position[places[i].category] for i in order])
         n_train = sum(place.split == "train" for place in places)
         return store.pictures(name, label, images, labels, n_train, classes)
-
-    def _classes(self) -> tuple[str, ...]:
-        train, test = ({place.category for place in self.places if place.split == split} for split in archive.SPLITS)
-        for split, classes in zip(archive.SPLITS, (train, test), strict=True):
-            if not classes:
-                raise refusal(self.source, f"it has no pictures in {split}/, {archive.ALLOWED}")
-        if odd := sorted(train ^ test):
-            raise refusal(self.source, f"class {shown(odd[0])} is in one of train and test only, allowed: in both")
-        if len(train) < 2:
-            raise refusal(self.source, f"it has one class, {shown(min(train))}, allowed: two or more")
-        return tuple(sorted(train))
 
 
 def decode(
@@ -161,17 +150,12 @@ def decode(
     """
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as image:
-                found = (image.height, image.width, image.mode)
-                _refuse_form(source, path, found, form)
-                return found, image.tobytes()
-    except InputError:
-        raise
-    except Exception as error:  # what a decoder of untrusted bytes raises is not a closed list
-        raise refusal(source, f"{shown(path)} in it is not a whole JPEG or PNG ({type(error).__name__})") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with archive.picture(source, path, content) as image:
+            found = (image.height, image.width, image.mode)
+            _refuse_form(source, path, found, form)
+            return found, image.tobytes()
 
 
 def _refuse_form(source: Path, path: str, found: tuple[int, int, str], form: tuple[int, int, str] | None) -> None:

@@ -63,7 +63,7 @@ def listed(source: Path) -> Listing:
         files[place.split].append("/".join(place))
         names[place.split].append(_classes(source, place.category))
         total.update(f"{'/'.join(place)}\0{size}\n".encode("utf-8", "surrogateescape"))
-    classes = _common(source, names)
+    classes = archive.common_classes(source, {split: {n for own in names[split] for n in own} for split in names})
     position = {name: label for label, name in enumerate(classes)}
     labels = {split: [tuple(position[name] for name in own) for own in rows] for split, rows in names.items()}
     return Listing(source, files, labels, classes, total.hexdigest())
@@ -74,19 +74,6 @@ def _classes(source: Path, category: str) -> tuple[str, ...]:
     if not all(own) or len(set(own)) != len(own):
         raise refusal(source, f"class folder {shown(category)} in it, allowed: different names joined by {JOINT!r}")
     return own
-
-
-def _common(source: Path, names: dict[str, list[tuple[str, ...]]]) -> tuple[str, ...]:
-    """The classes, the same in both splits and two at least."""
-    train, test = ({name for own in names[split] for name in own} for split in archive.SPLITS)
-    for split, classes in zip(archive.SPLITS, (train, test), strict=True):
-        if not classes:
-            raise refusal(source, f"it has no pictures in {split}/, {archive.ALLOWED}")
-    if odd := sorted(train ^ test):
-        raise refusal(source, f"class {shown(odd[0])} is in one of train and test only, allowed: in both")
-    if len(train) < 2:
-        raise refusal(source, f"it has one class, {shown(min(train))}, allowed: two or more")
-    return tuple(sorted(train))
 
 
 def content(source: Path, path: str) -> bytes:

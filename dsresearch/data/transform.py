@@ -5,7 +5,6 @@ brightness, contrast and saturation each times a factor within 40 % of 1. Evalua
 side. The file is not trusted: see `opened`.
 """
 
-import io
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dsresearch.data.archive import refusal, shown
+from dsresearch.data.archive import picture, refusal, shown
 from dsresearch.data.listing import content
-from dsresearch.design import InputError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,21 +37,13 @@ def opened(source: Path, path: str) -> "Image.Image":
     Raises:
         InputError: the file is no whole JPEG or PNG, too large, or in a mode that is not converted.
     """
-    from PIL import Image
-
-    data = content(source, path)
-    try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            if image.mode not in MODES:
-                raise refusal(source, f"{shown(path)} in it has mode {image.mode}, allowed: {', '.join(MODES)}")
-            if image.width * image.height > MAX_PIXELS:
-                pixels = f"{image.width} x {image.height} pixels"
-                raise refusal(source, f"{shown(path)} in it has {pixels}, allowed: {MAX_PIXELS}")
-            return image.convert("RGB")
-    except InputError:
-        raise
-    except Exception as error:  # what a decoder of untrusted bytes raises is not a closed list
-        raise refusal(source, f"{shown(path)} in it is not a whole JPEG or PNG ({type(error).__name__})") from error
+    with picture(source, path, content(source, path)) as image:
+        if image.mode not in MODES:
+            raise refusal(source, f"{shown(path)} in it has mode {image.mode}, allowed: {', '.join(MODES)}")
+        if image.width * image.height > MAX_PIXELS:
+            pixels = f"{image.width} x {image.height} pixels"
+            raise refusal(source, f"{shown(path)} in it has {pixels}, allowed: {MAX_PIXELS}")
+        return image.convert("RGB")
 
 
 @dataclass(frozen=True)
