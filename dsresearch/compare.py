@@ -147,7 +147,7 @@ def _rows(studies: Mapping[str, Study]) -> pd.DataFrame:
         rows = study.trials
         named = {
             "folder": name,
-            "key": [_key(*of) for of in zip(rows["arm"], rows["control_kind"], rows["match"], strict=True)],
+            "key": [key_of(*of) for of in zip(rows["arm"], rows["control_kind"], rows["match"], strict=True)],
             "error_pct": 100 * rows["test_wrong"] / rows["n_test"],
             "protocol_seed": study.protocol.seed,
             "margin_pp": study.protocol.margin,
@@ -157,7 +157,8 @@ def _rows(studies: Mapping[str, Study]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _key(arm: str, control: str, match: str) -> str:
+def key_of(arm: str, control: str, match: str) -> str:
+    """The name of an arm or control: the control's where it is one, with what is matched behind it."""
     return (control or arm) + ("" if match == "width" else f"@{match}")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 from study_builder import good_study, write_study
@@ -17,7 +18,7 @@ from dsresearch.design import InputError
 from dsresearch.paper import main
 from dsresearch.paper.checks import CHECKS, STATUSES, expected_noise
 from dsresearch.paper.claims import Claims, claims_tex, decided, read_claims
-from dsresearch.paper.facts import Results, read_results
+from dsresearch.paper.facts import Results, StudyFacts, read_results
 from dsresearch.paper.latex import STUDY, numbers_tex
 from dsresearch.report import main as report
 
@@ -223,3 +224,13 @@ def test_outside_of_a_checkout_the_command_says_so_and_writes_nothing(tmp_path: 
     assert done.returncode == 2
     assert "checkout" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_study_of_the_largest_profile_is_cited() -> None:
+    def study(profile: str) -> StudyFacts:
+        verdict = {"dataset": "some", "trained_as": profile, "readings": {"hybrid": {}}}
+        return StudyFacts(verdict, pd.DataFrame(), {}, None)
+
+    found = Results({f"{name}-study": study(name) for name in ("quick", "full", "cpu", "smoke")}, {}, {}).hybrid()
+    assert found is not None
+    assert found[0] == "cpu-study"

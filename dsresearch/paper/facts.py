@@ -11,6 +11,7 @@ import pandas as pd
 from dsresearch import compare
 from dsresearch.design import InputError
 from dsresearch.references.hybrid import DESIGNS
+from dsresearch.studies import PROFILES
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Results:
 
     def hybrid(self) -> tuple[str, StudyFacts] | None:
         """The study of Figure 4 that decides most: the papers' own setting first, then the largest profile."""
-        rank = {name: place for place, name in enumerate(("confirm", "paper", "full", "quick"))}
+        rank = {name: place for place, name in enumerate(reversed(PROFILES))}
         found = [
             (not study.decides, rank.get(study.verdict["trained_as"], len(rank)), name)
             for name, study in self.studies.items()
@@ -82,4 +83,4 @@ def _json(path: Path) -> Any:
 
 def key_of(found: Mapping[str, Any]) -> str:
     """The name of an arm or control among the comparisons of a verdict."""
-    return (found["control_kind"] or found["arm"]) + ("" if found["match"] == "width" else f"@{found['match']}")
+    return compare.key_of(found["arm"], found["control_kind"], found["match"])
