@@ -17,10 +17,8 @@ from dsresearch import runtime
 from dsresearch.design import InputError, one_of
 from dsresearch.restore import restore
 from dsresearch.runtime import DONE, FAILED, WRONG_INPUT
-from dsresearch.schema import ENVIRONMENT, trial_rows
+from dsresearch.schema import ENVIRONMENT, STUDY_FILES, trial_rows
 from dsresearch.store import Store
-
-_FILES = ("protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet")
 
 
 def main(folder: Path, cell_id: str = "", seed: int | None = None) -> int:
@@ -50,9 +48,9 @@ def main(folder: Path, cell_id: str = "", seed: int | None = None) -> int:
 def _trained(folder: Path, copy: Path, cell_id: str) -> list[dict[str, Any]]:
     """The rows of the cell, trained in a copy of the study from which its results were taken out; none if it fails."""
     copy.mkdir()
-    for name in _FILES:
+    for name in STUDY_FILES:
         if not (folder / name).is_file():
-            raise InputError(f"{folder / name} is missing, allowed: a study's folder with {', '.join(_FILES)}")
+            raise InputError(f"{folder / name} is missing, allowed: a study's folder with {', '.join(STUDY_FILES)}")
         shutil.copy(folder / name, copy / name)
     store = Store(copy)
     restore(store)

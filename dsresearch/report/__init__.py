@@ -28,7 +28,7 @@ from dsresearch.report.table4 import table4
 from dsresearch.report.table_verdict import chances_line, grouped, verdict_table
 from dsresearch.report.tables import Table, injected, shortened, to_csv, to_latex, to_markdown
 from dsresearch.report.words import WORDS
-from dsresearch.schema import write_atomic
+from dsresearch.schema import STUDY_FILES, write_atomic
 
 __all__ = ["Analysis", "Picture", "Table", "figures", "files", "interior", "main", "read_study", "tables"]
 
@@ -112,15 +112,10 @@ def main(
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
 
 
-_ROWS = (
-    "protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet", "exactness.json",
-    "divergence.csv",
-)  # fmt: skip
-
-
 def write_manifest(folder: Path, made: Iterable[str]) -> None:
     """manifest.json: size and sha256 of the study's own files and of those that a report made of them."""
-    names = sorted(name for name in (*_ROWS, *made) if (folder / name).is_file())
+    of_study = (*STUDY_FILES, "exactness.json", "divergence.csv")
+    names = sorted(name for name in (*of_study, *made) if (folder / name).is_file())
     entries = {name: _entry((folder / name).read_bytes()) for name in names}
     write_atomic(folder / "manifest.json", (json.dumps(entries, indent=1) + "\n").encode())
 

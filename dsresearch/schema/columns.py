@@ -227,6 +227,9 @@ ENVIRONMENT = (
     *("matmul_precision", "xla_flags", "jax", "jaxlib", "python"),
 )
 
+# What a study's folder keeps of the study itself.
+STUDY_FILES = ("protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet")
+
 # Rows that may not differ within one trials.csv: two values are two studies, and no pair may be formed across them.
 ONE_STUDY = ("study_id", "protocol_sha256", "profile", "dataset", "split_protocol", "n_train", "n_test", "data_sha256")
 
