@@ -5,12 +5,17 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dsresearch.design import InputError, one_of
 from dsresearch.parser import build, complain
 from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED
 from dsresearch.settings import describe, parse_settings, read_grid
+
+if TYPE_CHECKING:
+    from dsresearch.plan import Request
+    from dsresearch.store import Store
+    from dsresearch.studies import Plan
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,10 +53,34 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
 
 def _run(words: argparse.Namespace) -> int:
     from dsresearch import data, rates
-    from dsresearch.launch import Launcher, default_workers
-    from dsresearch.plan import Request, plan, refuse_large
+    from dsresearch.launch import default_workers
+    from dsresearch.plan import plan, refuse_large
     from dsresearch.restore import looked_into, restore
     from dsresearch.store import Store
+
+    request = _request(words)
+    pictures = data.load(words.data)
+    usual = Path("runs") / "-".join([words.study, pictures.name, words.profile])
+    folder = words.out or (None if request.choices else usual)  # with settings of one's own a study has another name
+    begun = Store(folder).as_begun(words.study, words.profile, pictures.name) if folder else {}
+    decided = plan(request, pictures, begun)
+    store = Store(words.out or Path("runs") / decided.study_id)
+    store.check(decided)
+    with looked_into(store) as seen:
+        missing = [cell for cell in decided.once if seen.cell(cell).result() is None]
+    if words.dry_run:
+        workers = words.workers or default_workers(decided.protocol.threads)
+        print("\n".join([*describe(decided, store.root, missing, workers), rates.estimate(decided, missing)]))
+        return DONE
+    if not words.yes:
+        refuse_large(decided, len(missing))
+    restore(store)
+    return _launch(words, decided, store)
+
+
+def _request(words: argparse.Namespace) -> "Request":
+    """What `run` is asked for. Raises InputError where its words do not go together."""
+    from dsresearch.plan import Request
 
     choices = parse_settings(words.settings)
     setups = list(words.setup)
@@ -68,25 +97,14 @@ def _run(words: argparse.Namespace) -> int:
     one_of("--launcher", words.launcher, ("local", "ray"))
     if words.resources and words.launcher != "ray":
         raise InputError(f"--resources={words.resources} is not allowed: with --launcher ray alone")
-    request = Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
-    pictures = data.load(words.data)
-    usual = Path("runs") / "-".join([words.study, pictures.name, words.profile])
-    folder = words.out or (None if choices else usual)  # with settings of one's own a study has another name
-    begun = Store(folder).as_begun(words.study, words.profile, pictures.name) if folder else {}
-    decided = plan(request, pictures, begun)
-    store = Store(words.out or Path("runs") / decided.study_id)
-    store.check(decided)
-    workers = words.workers or default_workers(decided.protocol.threads)
-    with looked_into(store) as seen:
-        missing = [cell for cell in decided.once if seen.cell(cell).result() is None]
-    if words.dry_run:
-        print("\n".join([*describe(decided, store.root, missing, workers), rates.estimate(decided, missing)]))
-        return DONE
-    if not words.yes:
-        refuse_large(decided, len(missing))
-    restore(store)
+    return Request(words.study, words.profile, tuple(dict.fromkeys(setups)), words.match, choices)
+
+
+def _launch(words: argparse.Namespace, decided: "Plan", store: "Store") -> int:
+    from dsresearch.launch import Launcher, default_workers
+
     if words.launcher == "local":
-        return Launcher(decided, store, workers).run()
+        return Launcher(decided, store, words.workers or default_workers(decided.protocol.threads)).run()
     try:
         from dsresearch import launch_ray
     except ImportError:

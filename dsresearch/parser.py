@@ -9,6 +9,7 @@ from dsresearch import __version__
 from dsresearch.design import SETUPS
 from dsresearch.runtime import WRONG_INPUT
 
+_AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 _SHOWN = 1_500  # characters of an error from its beginning, and from its end
 
 ABOUT = """\
@@ -85,16 +86,23 @@ def _path(word: str) -> Path:
 
 def build() -> argparse.ArgumentParser:
     """The parser of all commands; `command` of what it reads is the command's name."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(prog="dsresearch", description=ABOUT, formatter_class=formatter)
+    parser = _Parser(prog="dsresearch", description=ABOUT, formatter_class=_AS_WRITTEN)
     parser.add_argument("--version", action="version", version=f"dsresearch {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    for add in (
+        _add_run, _add_status, _add_report, _add_again, _add_compare, _add_verify, _add_cost, _add_paper, _add_data,
+        _add_bench,
+    ):  # fmt: skip
+        add(commands)
+    return parser
 
+
+def _add_run(commands: Any) -> None:
     run = commands.add_parser(
         "run",
         help="train what is missing of a study",
         description=RUN.format(setups=", ".join(SETUPS)),
-        formatter_class=formatter,
+        formatter_class=_AS_WRITTEN,
     )
     run.set_defaults(command="run")
     studies = "hybrid, continuum, residual, activation, twins, fractalnet, darknet, xception"
@@ -114,15 +122,19 @@ def build() -> argparse.ArgumentParser:
     run.add_argument("--yes", action="store_true", help="train a grid however large it is")
     run.add_argument("--dry-run", action="store_true", help="print the plan and what of it is done; train nothing")
 
+
+def _add_status(commands: Any) -> None:
     status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
     status.set_defaults(command="status")
     status.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
 
+
+def _add_report(commands: Any) -> None:
     report = commands.add_parser(
         "report",
         help="tables, figures, verdict and page of a study, from its files alone",
         description=REPORT,
-        formatter_class=formatter,
+        formatter_class=_AS_WRITTEN,
     )
     report.set_defaults(command="report")
     report.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
@@ -135,12 +147,16 @@ def build() -> argparse.ArgumentParser:
         help="a Markdown page to put table and findings in, at its markers",
     )
 
+
+def _add_again(commands: Any) -> None:
     again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
     again.set_defaults(command="again")
     again.add_argument("folder", type=_path, metavar="DIR", help="a study's folder; nothing in it is changed")
     again.add_argument("--cell", default="", metavar="ID", help="which cell (default: one drawn at random)")
     again.add_argument("--seed", type=int, help="of that draw")
 
+
+def _add_compare(commands: Any) -> None:
     compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
     compare.set_defaults(command="compare")
     compare.add_argument("folders", type=_path, nargs="+", metavar="DIR", help="a study's folder")
@@ -152,18 +168,11 @@ def build() -> argparse.ArgumentParser:
     )
     compare.add_argument("--to", type=_path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
 
+
+def _add_verify(commands: Any) -> None:
     verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
     verify.set_defaults(command="verify")
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
-
-    _add_cost(commands)
-    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
-    paper.set_defaults(command="paper")
-    paper.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the folder paper)")
-
-    _add_data(commands)
-    _add_bench(commands)
-    return parser
 
 
 def _add_cost(commands: Any) -> None:
@@ -177,6 +186,12 @@ def _add_cost(commands: Any) -> None:
     cost.add_argument("--json", action="store_true", help="print it as JSON")
     cost.add_argument("--list", action="store_true", help="print all names with their costs")
     cost.add_argument("--tables", type=_path, metavar="DIR", help="write the pages of networks and references there")
+
+
+def _add_paper(commands: Any) -> None:
+    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
+    paper.set_defaults(command="paper")
+    paper.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the folder paper)")
 
 
 def _add_data(commands: Any) -> None:

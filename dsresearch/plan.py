@@ -84,45 +84,62 @@ def plan(request: Request, pictures: Pictures, begun: Base = MappingProxyType({}
 
     `begun` is what the profile meant when the study that is gone on with was begun: `Store.as_begun`.
     """
-    one_of("study", request.study, STUDIES)
-    one_of("match", request.match, MATCHES)
     _refuse_large_data(pictures)
+    request = _checked(request)
     study = STUDIES[request.study]
-    study.check(request.study)
-    for name in request.setups:
-        check_point(name, {name: arm.point for name, arm in study.named.items()})
-    request = dataclasses.replace(request, choices=_with_recipe(request.choices))
-    _check_keys(
-        request.choices, fields_of(study.named.get(name, Arm(name)).point for name in request.setups or study.named)
-    )
-    settings = profile_settings(request.study, request.profile, pictures)
-    settings |= {part: settings.get(part, {}) | dict(values) for part, values in begun.items()}
+    usual = profile_settings(request.study, request.profile, pictures)
+    usual |= {part: usual.get(part, {}) | dict(values) for part, values in begun.items()}
     own = "network" if is_published(study.reference.point) else "design"  # whose keys the user means
-    request = dataclasses.replace(request, choices=_changes(request, settings, own))
-    if request.is_grid and request.match != "width":
-        raise InputError(
-            f"match={request.match!r} is not allowed with a grid: its points have the widths that they say"
-        )
+    request = _normalised(request, usual, own)
     single = {key: values[0] for key, values in request.choices.items() if len(values) == 1}
-    draft = Plan(
-        study=request.study,
-        study_id="-".join([request.study, pictures.name, *(["custom"] if request.choices else []), request.profile]),
-        profile=f"custom (from {request.profile})" if request.choices else request.profile,
-        pictures=pictures,
-        recipe=replace("recipe", Recipe(**settings["recipe"]), _part("recipe", single)),
-        protocol=replace("protocol", Protocol(**settings["protocol"]), _part("protocol", single)),
-        changed={key: value for key, value in single.items() if not (request.is_grid and key.startswith("design."))},
-    )
-    if why := lacks(draft.protocol.kernels):
-        raise InputError(f"protocol.kernels={draft.protocol.kernels!r} is not allowed here: {why}; `xla` always is")
-    _ = draft.parts  # too few pictures for the split are found before anything is written
-    settings["recipe"] = _part("recipe", single)  # the rest of it is in the draft's
+    draft = _draft(request, pictures, usual, single)
+    settings = usual | {"recipe": _part("recipe", single)}  # the rest of it is in the draft's
     if request.is_grid:
         cells = _by_trials(_grid(request, draft, settings))
         return dataclasses.replace(draft, cells=cells, asked=cells)
     theirs = {own, *filter(is_published, settings)}
     base = {part: values | (_part("design", single) if part in theirs else {}) for part, values in settings.items()}
     return _study_plan(request, draft, base)
+
+
+def _checked(request: Request) -> Request:
+    """The request with the keys of a named recipe. Raises InputError for a name or a key that is none."""
+    one_of("study", request.study, STUDIES)
+    one_of("match", request.match, MATCHES)
+    study = STUDIES[request.study]
+    study.check(request.study)
+    for name in request.setups:
+        check_point(name, {name: arm.point for name, arm in study.named.items()})
+    choices = _with_recipe(request.choices)
+    _check_keys(choices, fields_of(study.named.get(name, Arm(name)).point for name in request.setups or study.named))
+    return dataclasses.replace(request, choices=choices)
+
+
+def _normalised(request: Request, usual: Base, own: str) -> Request:
+    """The request without the keys that say what is so anyway. Raises InputError for a grid of matched arms."""
+    request = dataclasses.replace(request, choices=_changes(request, usual, own))
+    if request.is_grid and request.match != "width":
+        raise InputError(
+            f"match={request.match!r} is not allowed with a grid: its points have the widths that they say"
+        )
+    return request
+
+
+def _draft(request: Request, pictures: Pictures, usual: Base, single: Mapping[str, Any]) -> Plan:
+    """The plan without its cells: what is decided for all of them."""
+    draft = Plan(
+        study=request.study,
+        study_id="-".join([request.study, pictures.name, *(["custom"] if request.choices else []), request.profile]),
+        profile=f"custom (from {request.profile})" if request.choices else request.profile,
+        pictures=pictures,
+        recipe=replace("recipe", Recipe(**usual["recipe"]), _part("recipe", single)),
+        protocol=replace("protocol", Protocol(**usual["protocol"]), _part("protocol", single)),
+        changed={key: value for key, value in single.items() if not (request.is_grid and key.startswith("design."))},
+    )
+    if why := lacks(draft.protocol.kernels):
+        raise InputError(f"protocol.kernels={draft.protocol.kernels!r} is not allowed here: {why}; `xla` always is")
+    _ = draft.parts  # too few pictures for the split are found before anything is written
+    return draft
 
 
 def refuse_large(plan: Plan, missing: int) -> None:
