@@ -46,7 +46,7 @@ class Results:
 
     def hybrid(self) -> tuple[str, StudyFacts] | None:
         """The study of Figure 4 that decides most: the papers' own setting first, then the largest profile."""
-        rank = {name: place for place, name in enumerate(reversed(PROFILES))}
+        rank = {name: place for place, name in enumerate(reversed(list(PROFILES)))}
         found = [
             (not study.decides, rank.get(study.verdict["trained_as"], len(rank)), name)
             for name, study in self.studies.items()
