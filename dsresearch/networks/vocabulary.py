@@ -142,7 +142,7 @@ def _form(kind: Any) -> str:
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     if kind in words:
         return words[kind]
-    inside = {**words, int: "a whole number from 1", Ellipsis: "..."}
+    inside: dict[Any, str] = {**words, int: "a whole number from 1", Ellipsis: "..."}
     return f"({', '.join(inside.get(each) or _form(each) for each in get_args(kind))})"
 
 
