@@ -230,9 +230,6 @@ class _Counter:
         assert x == y, (x, y)
         return x
 
-    def pad_channels(self, x: _Shape, channels: int) -> _Shape:
-        return x.channels(channels)
-
     def gate(self, x: _Shape, weights: _Shape) -> _Shape:
         assert x.shape[-1] == weights.shape[-1], (x, weights)
         return x

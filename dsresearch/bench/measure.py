@@ -101,7 +101,7 @@ def rows(bench: Bench, planned: Planned, effort: Effort) -> Iterator[Row]:
                 bench.crew.start(role)
     try:
         _ready(bench, row, case, deadline)
-        first = [_rate(bench, "ours", case, effort, deadline) for _ in range(min(2, effort.rounds))]
+        first = [_rate(bench, "ours", effort, deadline) for _ in range(min(2, effort.rounds))]
     except RoleFailed as error:
         _fail(bench, row, "ours", error)
         yield row
@@ -109,7 +109,7 @@ def rows(bench: Bench, planned: Planned, effort: Effort) -> Iterator[Row]:
     _ours(bench, row, case, first)
     yield row
     present = [role for role in planned.against if _prepared(bench, row, role, case, deadline)]
-    yield _with_peers(row, _turns(bench, row, ["ours", *present], case, effort, deadline), bench, case)
+    yield _with_peers(row, _turns(bench, row, ["ours", *present], effort, deadline), bench, case)
 
 
 def _ready(bench: Bench, row: Row, case: Case, deadline: float) -> None:
@@ -144,16 +144,14 @@ def _prepared(bench: Bench, row: Row, role: str, case: Case, deadline: float) ->
     return True
 
 
-def _turns(
-    bench: Bench, row: Row, roles: list[str], case: Case, effort: Effort, deadline: float
-) -> dict[str, list[float]]:
+def _turns(bench: Bench, row: Row, roles: list[str], effort: Effort, deadline: float) -> dict[str, list[float]]:
     """Images/s of every role in every turn that all of them ended; a role that fails leaves the later turns."""
     found: dict[str, list[float]] = {role: [] for role in roles}
     for turn in range(effort.rounds):
         order = [role for role in found if role not in row["missing"]]
         for role in order if turn % 2 == 0 else reversed(order):
             try:
-                found[role].append(_rate(bench, role, case, effort, deadline))
+                found[role].append(_rate(bench, role, effort, deadline))
             except RoleFailed as error:
                 _fail(bench, row, role, error)
         if "ours" in row["missing"]:
@@ -161,7 +159,7 @@ def _turns(
     return found
 
 
-def _rate(bench: Bench, role: str, case: Case, effort: Effort, deadline: float) -> float:
+def _rate(bench: Bench, role: str, effort: Effort, deadline: float) -> float:
     time.sleep(0 if bench.gpu else 0.05)  # let the threads of the last one go to sleep
     return bench.crew.rate(role, effort.seconds, deadline)
 

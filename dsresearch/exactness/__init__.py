@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dsresearch.design import SETUPS, Design, setup
-from dsresearch.exactness.classes import Pair, classify, same_arithmetic
+from dsresearch.exactness.classes import Pair, classify
 
-__all__ = ["Pair", "classify", "document", "formulations", "main", "render", "same_arithmetic", "sound"]
+__all__ = ["Pair", "classify", "document", "formulations", "main", "render", "sound"]
 
 
 def formulations() -> dict[str, Design]:

@@ -223,14 +223,3 @@ def _with_bits(pairs: Sequence[Pair], designs: Mapping[str, Design], said: Said)
         else pair
         for pair in pairs
     ]
-
-
-def same_arithmetic(a: Design, b: Design) -> bool:
-    """Whether the float32 networks of two exact designs give the same bits, forward and back, on the same weights.
-
-    Raises:
-        ValueError: there is no index map from `a` to `b`.
-    """
-    a, b = shallow(a), shallow(b)
-    ran = step_bits(a, (a, b), SEED)
-    return same_bits(ran[a], ran[b])

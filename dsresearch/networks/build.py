@@ -184,9 +184,6 @@ class _Builder:
     def add(self, x: Array, y: Array) -> Array:
         return x + y
 
-    def pad_channels(self, x: Array, channels: int) -> Array:
-        return jnp.pad(x, [(0, 0)] * (x.ndim - 1) + [(0, channels - x.shape[-1])])
-
     def gate(self, x: Array, weights: Array) -> Array:
         return x * weights.astype(x.dtype)[:, None, None, :]
 

@@ -129,7 +129,7 @@ class DeepLabV3Plus(Architecture):
 
     def _mobilenet_v2(self, net: Words, x: Map) -> Map:
         """Its blocks up to 320 channels; a stride past the output stride becomes a rate of what follows it."""
-        x = conv_bn(net, "conv1", x, self.wide_by(32), 3, stride=2, act="relu6", epsilon=1e-3)
+        x = conv_bn(net, "conv1", x, self.wide_by_8(32), 3, stride=2, act="relu6", epsilon=1e-3)
         shrunk, rate, block = 2, 1, 0
         for expansion, channels, repeats, first in mobilenet_v2.ROWS:
             for repeat in range(repeats):

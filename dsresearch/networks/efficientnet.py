@@ -55,14 +55,14 @@ class EfficientNet(Architecture):
     stem_stride: int = 2
 
     def __call__(self, net: Words, x: Map) -> Map:
-        x = conv_bn(net, "stem_conv", x, self.wide_by(32), 3, stride=self.stem_stride, act="swish", epsilon=1e-3)
+        x = conv_bn(net, "stem_conv", x, self.wide_by_8(32), 3, stride=self.stem_stride, act="swish", epsilon=1e-3)
         repeats = [math.ceil(self.depth * stage[2]) for stage in STAGES]
         block = 0
         for i, (expansion, channels, _, stride, kernel) in enumerate(STAGES):
             for repeat in range(repeats[i]):
                 unit = InvertedResidual(
                     expanded=expansion * x.shape[-1],
-                    features=self.wide_by(channels),
+                    features=self.wide_by_8(channels),
                     kernel=kernel,
                     stride=1 if repeat else stride,
                     act="swish",
@@ -72,7 +72,7 @@ class EfficientNet(Architecture):
                 )
                 x = unit(net, f"block{i + 1}{chr(ord('a') + repeat)}", x)
                 block += 1
-        x = conv_bn(net, "top_conv", x, self.wide_by(1280), act="swish", epsilon=1e-3)
+        x = conv_bn(net, "top_conv", x, self.wide_by_8(1280), act="swish", epsilon=1e-3)
         return classify(net, x, self.classes, dropout=self.dropout)
 
 

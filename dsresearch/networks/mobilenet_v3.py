@@ -78,7 +78,7 @@ class MobileNetV3(Architecture):
             expanded = round_channels(x.shape[-1] * expansion) if i else x.shape[-1]
             unit = InvertedResidual(
                 expanded=expanded,
-                features=self.wide_by(channels),
+                features=self.wide_by_8(channels),
                 kernel=3 if self.minimalistic else kernel,
                 stride=stride,
                 act="relu" if self.minimalistic else activation,

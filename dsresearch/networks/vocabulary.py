@@ -84,9 +84,6 @@ class Words(Protocol):
     def add(self, x: Map, y: Map) -> Map:
         """The sum of two maps of one shape."""
 
-    def pad_channels(self, x: Map, channels: int) -> Map:
-        """Zero channels behind, up to so many."""
-
     def gate(self, x: Map, weights: Map) -> Map:
         """Channels times the weights [N, C] of squeeze and excitation."""
 
@@ -139,7 +136,7 @@ def _is(kind: Any, value: Any) -> bool:
 
 def _form(kind: Any) -> str:
     """What a field may hold, for people: `((whole number from 1, whole number from 1), ...)`."""
-    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
+    words: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
     if kind in words:
         return words[kind]
     inside: dict[Any, str] = {**words, int: "a whole number from 1", Ellipsis: "..."}
@@ -211,15 +208,15 @@ class Architecture:
             )
         return scaled
 
-    def wide_by(self, channels: float, divisor: int = 8) -> int:
-        """`channels` times the width factor, to a multiple of `divisor` (`round_channels`)."""
-        return round_channels(channels * self.width, divisor)
+    def wide_by_8(self, channels: float) -> int:
+        """`channels` times the width factor, to a multiple of 8 (`round_channels`)."""
+        return round_channels(channels * self.width)
 
 
-def round_channels(channels: float, divisor: int = 8) -> int:
-    """The nearest multiple of `divisor`, at least one, never more than 10 % below (MobileNet V2's published code)."""
-    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * channels else rounded
+def round_channels(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, never more than 10 % below (MobileNet V2's published code)."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * channels else rounded
 
 
 def pads(size: Sequence[int], window: Sequence[int], stride: int, dilation: int, padding: Padding) -> list[list[int]]:

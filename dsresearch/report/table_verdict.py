@@ -35,7 +35,7 @@ def verdict_table(analysis: Analysis) -> Table:
     reading = next(iter(analysis.readings()), "")
     farther = _farther(analysis, reading)
     cells = [cell for cell in study.cells if not (is_baseline(cell) and not cell.control_kind)]
-    rows = tuple(_row(analysis, cell, farther, reading) for cell in cells)
+    rows = tuple(_row(analysis, cell, farther) for cell in cells)
     level = f"{100 - 200 * protocol.alpha:g} %"
     fields = tuple(Field(f.key, f"t {level}", f.style, interval=True) if f.key == "t_tost" else f for f in FIELDS)
     caption = (
@@ -49,9 +49,7 @@ def verdict_table(analysis: Analysis) -> Table:
     return Table("verdict", "Equivalence and difference", caption, fields, rows, (*verdict_lines(analysis),))
 
 
-def _row(
-    analysis: Analysis, cell: Cell, farther: Mapping[Cell, tuple[float, float, str]], reading: str
-) -> dict[str, Any]:
+def _row(analysis: Analysis, cell: Cell, farther: Mapping[Cell, tuple[float, float, str]]) -> dict[str, Any]:
     row: dict[str, Any] = {
         "setup": cell.control_kind or cell.arm,
         "match": cell.match,
