@@ -63,7 +63,7 @@ slice() {
     if [ ! -d "$folder" ] && [ -d "results/${folder##*/}" ]; then cp -r "results/${folder##*/}" "$folder"; fi
     if compgen -G "$folder/unfinished.*.tar.aa" > /dev/null; then
         # the finished cells are in the files
-        "$python" -c "import sys, pathlib, dsresearch.restore as r; r.restore(r.Store(pathlib.Path(sys.argv[1])))" "$folder"
+        "$python" -c "import sys, pathlib, dsresearch.record.restore as r; r.restore(r.Store(pathlib.Path(sys.argv[1])))" "$folder"
         newest=$(printf '%s\n' "$folder"/unfinished.*.tar.aa | sort | tail -1)
         cat "${newest%.aa}".* | tar -x -C "$folder"
         rm "$folder"/unfinished.*

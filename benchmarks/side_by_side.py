@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dsresearch import data, runtime
-from dsresearch.plan import Request, plan
+from dsresearch.studies.plan import Request, plan
 
 
 class Side:

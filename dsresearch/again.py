@@ -15,10 +15,10 @@ from typing import Any
 
 from dsresearch import runtime
 from dsresearch.design import InputError, one_of
-from dsresearch.restore import restore
+from dsresearch.record.restore import restore
+from dsresearch.record.store import Store
 from dsresearch.runtime import DONE, FAILED, WRONG_INPUT
 from dsresearch.schema import ENVIRONMENT, STUDY_FILES, trial_rows
-from dsresearch.store import Store
 
 
 def main(folder: Path, cell_id: str = "", seed: int | None = None) -> int:

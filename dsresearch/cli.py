@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from dsresearch.design import InputError, one_of
 from dsresearch.parser import build, complain
 from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED
-from dsresearch.settings import describe, parse_settings, read_grid
+from dsresearch.studies.settings import describe, parse_settings, read_grid
 
 if TYPE_CHECKING:
-    from dsresearch.plan import Request
-    from dsresearch.store import Store
+    from dsresearch.record.store import Store
     from dsresearch.studies import Plan
+    from dsresearch.studies.plan import Request
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -52,11 +52,12 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
 
 
 def _run(words: argparse.Namespace) -> int:
-    from dsresearch import data, rates
+    from dsresearch import data
     from dsresearch.launch import default_workers
-    from dsresearch.plan import plan, refuse_large
-    from dsresearch.restore import looked_into, restore
-    from dsresearch.store import Store
+    from dsresearch.record.restore import looked_into, restore
+    from dsresearch.record.store import Store
+    from dsresearch.studies import rates
+    from dsresearch.studies.plan import plan, refuse_large
 
     request = _request(words)
     pictures = data.load(words.data)
@@ -80,7 +81,7 @@ def _run(words: argparse.Namespace) -> int:
 
 def _request(words: argparse.Namespace) -> "Request":
     """What `run` is asked for. Raises InputError where its words do not go together."""
-    from dsresearch.plan import Request
+    from dsresearch.studies.plan import Request
 
     choices = parse_settings(words.settings)
     setups = list(words.setup)
@@ -106,16 +107,16 @@ def _launch(words: argparse.Namespace, decided: "Plan", store: "Store") -> int:
     if words.launcher == "local":
         return Launcher(decided, store, words.workers or default_workers(decided.protocol.threads)).run()
     try:
-        from dsresearch import launch_ray
+        from dsresearch.launch import ray as launch_ray
     except ImportError:
         raise InputError("--launcher=ray is not allowed: Ray is not installed (the extra `ray`)") from None
     return launch_ray.run(decided, store, words.workers, words.resources)
 
 
 def _status(words: argparse.Namespace) -> int:
-    from dsresearch.progress import status_lines
-    from dsresearch.restore import looked_into
-    from dsresearch.store import Store
+    from dsresearch.record.progress import status_lines
+    from dsresearch.record.restore import looked_into
+    from dsresearch.record.store import Store
 
     with looked_into(Store(words.folder)) as seen:
         print("\n".join(status_lines(seen)))
@@ -186,8 +187,8 @@ def _worker(words: Sequence[str]) -> int:
 
     runtime.die_with_parent()
     from dsresearch import ledger
-    from dsresearch.claim import HeldError
-    from dsresearch.store import Store
+    from dsresearch.record.claim import HeldError
+    from dsresearch.record.store import Store
 
     if len(words) != {"cell": 3, "prove": 2, "part": 2}.get("".join(words[:1])):
         raise InputError(f"worker {' '.join(words)!r} is not allowed: the launcher starts workers")
@@ -199,10 +200,10 @@ def _worker(words: Sequence[str]) -> int:
     try:
         with store.claim(kind):
             if kind == "prove":
-                from dsresearch import prove
+                from dsresearch.exactness import prove
 
                 return prove.main(store)
-            from dsresearch import divergence
+            from dsresearch.trials import divergence
 
             return divergence.main(store)
     except HeldError:

@@ -25,10 +25,10 @@ from dsresearch import data, runtime
 from dsresearch.compare import compare, read
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher
-from dsresearch.plan import Request, plan
+from dsresearch.record.store import Store
 from dsresearch.schema import DETERMINISM_COLUMNS, read_runs, read_trials, write_csv
-from dsresearch.store import Store
 from dsresearch.studies import PROFILES, Plan
+from dsresearch.studies.plan import Request, plan
 
 ARMS = ("separable", "hybrid")
 TRIALS, EPOCHS = 3, int(PROFILES["smoke"]["recipe"]["epochs"])

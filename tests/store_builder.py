@@ -20,12 +20,12 @@ import pyarrow.parquet as pq
 from study_builder import CLASS
 
 from dsresearch import data
-from dsresearch.export import export
-from dsresearch.plan import Request, plan
+from dsresearch.record.export import export
+from dsresearch.record.store import Store
 from dsresearch.schema import EPOCH_COLUMNS, PREDICTION_COLUMNS, RUN_COLUMNS, TRIAL_COLUMNS, arrow_schema
-from dsresearch.settings import read_grid
-from dsresearch.store import Store
 from dsresearch.studies import Cell, Plan
+from dsresearch.studies.plan import Request, plan
+from dsresearch.studies.settings import read_grid
 
 PROFILE, DATA = "smoke", "digits"
 

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 import pytest
 
-from dsresearch import attempt, data
+from dsresearch import data
 from dsresearch.checkpoint import Checkpoints
 from dsresearch.design import InputError
-from dsresearch.plan import Request, plan
+from dsresearch.ledger import attempt
+from dsresearch.studies.plan import Request, plan
 from dsresearch.trials import Training, tree_sha256
 
 DIGITS = data.load("digits")

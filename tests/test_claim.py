@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from dsresearch import claim
-from dsresearch.claim import LEASE_SECONDS, HeldError, claimed, held
 from dsresearch.design import InputError
+from dsresearch.record import claim
+from dsresearch.record.claim import LEASE_SECONDS, HeldError, claimed, held
 
 ROOT = Path(__file__).parents[1]
 HOLD = """
 import sys, time
 from pathlib import Path
-from dsresearch.claim import claimed
+from dsresearch.record.claim import claimed
 with claimed(Path(sys.argv[1])) as claim:
     print(claim.number, flush=True)
     time.sleep(60)
@@ -107,7 +107,7 @@ def test_a_vanished_folder_is_one_line_and_is_not_made_anew(tmp_path: Path) -> N
 CROWD = """
 import fcntl, os, signal, sys, time
 from pathlib import Path
-from dsresearch.claim import HeldError, claimed
+from dsresearch.record.claim import HeldError, claimed
 
 folder, log, locks, begin = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "locks", time.monotonic() + 0.5
 

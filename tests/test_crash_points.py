@@ -17,9 +17,9 @@ import dataclasses, errno, json, os, shutil, signal, sys
 from pathlib import Path
 from dsresearch import data
 from dsresearch.design import InputError
-from dsresearch.plan import Request, plan
+from dsresearch.studies.plan import Request, plan
 from dsresearch.schema import write_atomic
-from dsresearch.store import Store, write_json
+from dsresearch.record.store import Store, write_json
 
 how, begun, root = sys.argv[1], sys.argv[2] == "begun", Path(sys.argv[3])
 decided = plan(Request(profile="smoke", setups=("separable",)), data.load("digits"))

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 import pytest
 
-from dsresearch import data, divergence
-from dsresearch.divergence import MARKS, distances, steps_to_compare, trajectory
-from dsresearch.plan import Request, plan
-from dsresearch.store import Store
+from dsresearch import data
+from dsresearch.record.store import Store
 from dsresearch.studies import TWINS, Cell
+from dsresearch.studies.plan import Request, plan
 from dsresearch.train import State
-from dsresearch.trials import Training, tree_sha256
+from dsresearch.trials import Training, divergence, tree_sha256
+from dsresearch.trials.divergence import MARKS, distances, steps_to_compare, trajectory
 
 SMALL = {
     "design.width": [4],

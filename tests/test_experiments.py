@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from dsresearch import data
-from dsresearch.plan import Request, plan
 from dsresearch.studies import STUDIES
+from dsresearch.studies.plan import Request, plan
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ("darknet", "fractalnet", "xception")  # whose arms are networks, not designs of the stack

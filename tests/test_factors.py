@@ -12,14 +12,14 @@ from scipy import stats
 from store_builder import finish
 
 from dsresearch import data
-from dsresearch.export import export
-from dsresearch.plan import Request, plan
+from dsresearch.record.export import export
+from dsresearch.record.store import Store
 from dsresearch.report import Analysis, draw_factors, interior, read_study
 from dsresearch.report.factors import contrasts, series
 from dsresearch.report.table_factors import continuum, factors
 from dsresearch.report.table_twins import parting
 from dsresearch.statistics import sd_interval, t_interval
-from dsresearch.store import Store
+from dsresearch.studies.plan import Request, plan
 
 
 def made_up(folder: Path, study: str, **choices: Any) -> Analysis:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dsresearch.design import SETUPS
 from dsresearch.launch import Launcher
-from dsresearch.store import Store
+from dsresearch.record.store import Store
 
 COMMANDS = ("run", "status", "report", "compare", "cost", "data", "bench", "verify", "worker", "--version", "--help")
 OPTIONS = (

@@ -12,10 +12,10 @@ from dsresearch import cli, data, runtime
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
-from dsresearch.plan import Request, plan
+from dsresearch.record.store import Store, write_json
 from dsresearch.runtime import DONE, FAILED, INTERRUPTED, STOPPED
 from dsresearch.schema import ENVIRONMENT
-from dsresearch.store import Store, write_json
+from dsresearch.studies.plan import Request, plan
 
 
 def launcher(folder: Path) -> Launcher:

@@ -13,10 +13,10 @@ from dsresearch import data
 from dsresearch.cli import main
 from dsresearch.data import Pictures
 from dsresearch.design import InputError, Recipe, replace
-from dsresearch.plan import Request, plan, refuse_large
-from dsresearch.settings import read_grid
-from dsresearch.store import Store
+from dsresearch.record.store import Store
 from dsresearch.studies import PROFILES, STUDIES, Arm, Plan, Study
+from dsresearch.studies.plan import Request, plan, refuse_large
+from dsresearch.studies.settings import read_grid
 
 DIGITS = data.load("digits")
 
@@ -137,7 +137,7 @@ BASE = Arm("separable", role="baseline")
 def test_a_study_whose_arms_cannot_be_told_apart_is_refused_before_it_is_trained(
     arms: tuple[Arm, ...], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dsresearch.plan.STUDIES", {"place": Study("Which place?", arms)})
+    monkeypatch.setattr("dsresearch.studies.plan.STUDIES", {"place": Study("Which place?", arms)})
     with pytest.raises(InputError) as refused:
         planned(study="place")
     assert str(refused.value).startswith(said)

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import json, sys
 from pathlib import Path
-from dsresearch import programs, runtime
+from dsresearch import runtime
+from dsresearch.ledger import programs
 runtime.prepare(1)
 programs.share(Path(sys.argv[1])) if sys.argv[2] == "share" else programs.anew()
 import jax, jax.numpy as jnp

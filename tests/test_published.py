@@ -15,11 +15,11 @@ from dsresearch.networks.build import Network
 from dsresearch.networks.catalogue import POINTS
 from dsresearch.networks.darknet import Darknet
 from dsresearch.networks.fractalnet import FractalNet
-from dsresearch.plan import Request, plan
-from dsresearch.recipes import RECIPES
+from dsresearch.record.store import configuration
 from dsresearch.schema import TRIAL_COLUMNS
-from dsresearch.store import configuration
 from dsresearch.studies import Plan, is_published
+from dsresearch.studies.plan import Request, plan
+from dsresearch.studies.recipes import RECIPES
 from dsresearch.trials.start import _one_ulp_away, _weights_key, enlarged, seeds_of
 from tests.test_plan import cifar_like
 

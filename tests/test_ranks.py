@@ -38,7 +38,7 @@ def ranks_of(folder: Path) -> tuple[int, int]:
         helper = [
             pid
             for pid, (line, stat) in found.items()
-            if "dsresearch.share" in line and int(stat.rpartition(")")[2].split()[1]) in first
+            if "dsresearch.ledger.share" in line and int(stat.rpartition(")")[2].split()[1]) in first
         ]
         if helper and list(folder.glob("cells/*/progress.json")):
             return first[0], helper[0]

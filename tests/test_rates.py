@@ -6,8 +6,8 @@ from pathlib import Path
 
 from dsresearch import cost, data, runtime
 from dsresearch.design import setup
-from dsresearch.plan import Request, plan
-from dsresearch.rates import estimate
+from dsresearch.studies.plan import Request, plan
+from dsresearch.studies.rates import estimate
 
 MADE = plan(Request(profile="smoke"), data.load("digits"))
 

@@ -17,8 +17,8 @@ import pytest
 from dsresearch.design import InputError
 
 pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
-from dsresearch import launch_ray
-from dsresearch.launch_ray import LOSSES, RemoteProcess, parse_resources
+from dsresearch.launch import ray as launch_ray
+from dsresearch.launch.ray import LOSSES, RemoteProcess, parse_resources
 from dsresearch.runtime import FAILED, HELD
 
 START_SECONDS, STUDY_SECONDS = 120, 580

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from dsresearch import data
-from dsresearch.plan import Request, plan
 from dsresearch.report.cell import Cell, changed_keys, run_command, trained_as
-from dsresearch.settings import parse_settings
 from dsresearch.studies import Plan
+from dsresearch.studies.plan import Request, plan
+from dsresearch.studies.settings import parse_settings
 
 
 def planned(words: list[str]) -> tuple[Plan, str]:

@@ -10,13 +10,14 @@ import pytest
 from store_builder import finish, made_up
 from study_builder import CLASS
 
-from dsresearch import data, restore
+from dsresearch import data
 from dsresearch.design import InputError
-from dsresearch.export import export
-from dsresearch.plan import Request, plan
+from dsresearch.record import restore
+from dsresearch.record.export import export
+from dsresearch.record.store import Store, write_json
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.study import read_study
-from dsresearch.store import Store, write_json
+from dsresearch.studies.plan import Request, plan
 
 FILES = ("protocol.toml", "cells.json", "trials.csv", "runs.csv", "epochs.parquet", "predictions.parquet")
 

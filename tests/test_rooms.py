@@ -55,11 +55,6 @@ HOUSE = {
     "cost": Room("design fused_form networks"),
     "references": Room(),
     "cost_tables": Room("design networks cost references"),
-    "exactness": Room(
-        "design runtime operators modules fused_form networks transport",
-        "jax flax optax numpy scipy",
-        "jax flax optax",
-    ),
     "data": Room(
         "design documents references",
         "numpy sklearn PIL tensorflow_datasets array_record importlib_resources grain absl",
@@ -68,39 +63,31 @@ HOUSE = {
     "optimiser": Room("design", "jax optax", "jax optax"),
     "sharding": Room("design operators", "jax numpy", "jax"),
     "train": Room("design operators modules loss optimiser sharding", "jax flax optax numpy", "jax flax optax"),
-    "recipes": Room(),
-    "studies": Room("design networks cost references data recipes"),
     "schema": Room("design documents", "numpy pandas pyarrow"),
-    "plan": Room("design runtime data recipes studies schema"),
-    "programs": Room("runtime", "jax"),
+    "studies": Room("design documents runtime networks cost references data schema"),
+    "record": Room("design documents schema studies", "tomli_w pyarrow pandas"),
+    "exactness": Room(
+        "design runtime operators modules fused_form networks transport studies record",
+        "jax flax optax numpy scipy",
+        "jax flax optax",
+    ),
+    "launch": Room("design runtime schema studies record", "ray"),
+    "again": Room("design runtime schema record"),
     "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
-    "claim": Room("schema"),
-    "store": Room("documents claim design schema studies", "tomli_w"),
-    "export": Room("design documents schema store studies", "pyarrow"),
-    "restore": Room("design documents schema store", "pandas"),
-    "progress": Room("documents schema design store studies"),
-    "launch": Room("design runtime schema export progress store studies"),
-    "launch_ray": Room("design runtime store studies launch", "ray", "ray"),
     "ranks": Room("design runtime", "jax"),
-    "again": Room("design runtime schema store restore"),
     "trials": Room(
-        "design data schema studies networks transport train checkpoint",
+        "design data schema studies record networks transport train checkpoint",
         "jax flax numpy",
         "jax flax optax orbax",
     ),
-    "divergence": Room("design data schema store studies transport train trials", "jax numpy", "jax flax optax orbax"),
-    "prove": Room("design store studies exactness", "", "jax flax optax"),
-    "observer": Room("schema", "sacred", "sacred"),
-    "attempt": Room("runtime store", "sacred", "sacred"),
     "ledger": Room(
-        "attempt claim design data programs runtime schema store studies plan observer ranks trials",
+        "design data runtime schema studies record ranks trials",
         "sacred pandas jax",
         "sacred",
     ),
-    "share": Room("data ranks ledger trials", "", "sacred"),
     "statistics": Room("design references", "numpy scipy"),
     "imagenet": Room(
-        "design modules networks cost references data loss optimiser recipes checkpoint runtime schema store attempt "
+        "design modules networks cost references data loss optimiser studies checkpoint runtime schema record ledger "
         "statistics",
         "jax optax numpy sacred matplotlib",
         "jax flax optax orbax sacred matplotlib",
@@ -120,16 +107,14 @@ HOUSE = {
         "jax flax optax matplotlib seaborn torch",
     ),
     "determinism": Room(
-        "design data runtime schema store studies plan launch compare train trials",
+        "design data runtime schema studies record launch compare train trials",
         "jax pandas",
         "matplotlib seaborn",
     ),
-    "settings": Room("design documents"),
-    "rates": Room("design cost runtime studies"),
     "parser": Room("__init__ design runtime"),
     "cli": Room(
-        "parser design settings cost_tables data runtime schema studies claim plan store restore launch launch_ray "
-        "again progress ledger prove rates exactness statistics report compare divergence paper bench"
+        "parser design cost_tables data runtime schema studies record launch again ledger trials exactness statistics "
+        "report compare paper bench"
     ),
     "__main__": Room("cli"),
 }

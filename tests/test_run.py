@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dsresearch.progress import duration
+from dsresearch.record.progress import duration
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,15 +14,15 @@ from store_builder import PROFILE, made_up
 from study_builder import undrawn, write_study
 
 from dsresearch import cli, data, launch, schema
-from dsresearch.export import export
 from dsresearch.launch import Launcher
-from dsresearch.plan import Request, plan
-from dsresearch.progress import Progress
+from dsresearch.record.export import export
+from dsresearch.record.progress import Progress
+from dsresearch.record.store import Store
 from dsresearch.report import draw_trials
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.study import read_study
 from dsresearch.report.tables import MOST_ROWS, Field, Table, shortened, to_csv
-from dsresearch.store import Store
+from dsresearch.studies.plan import Request, plan
 
 ROOT = Path(__file__).parents[1]
 _opened: list[str] | None = None

@@ -11,7 +11,7 @@ import pytest
 
 from dsresearch.data import load
 from dsresearch.design import InputError, Protocol
-from dsresearch.plan import Request, plan
+from dsresearch.studies.plan import Request, plan
 
 PROBE = Path(__file__).with_name("sharded_probe.py")
 PARTS = ("weights", "statistics", "momentum", "row", "predictions")

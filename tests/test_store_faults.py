@@ -15,15 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from dsresearch import data, divergence
+from dsresearch import data
 from dsresearch.design import InputError
-from dsresearch.export import export
-from dsresearch.observer import HardenedObserver
-from dsresearch.plan import Request, plan
+from dsresearch.ledger.observer import HardenedObserver
+from dsresearch.record.export import export
+from dsresearch.record.store import CellFolder, Store, write_json
 from dsresearch.schema import ENVIRONMENT, WriteError, write_atomic, write_new
-from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import Plan
-from dsresearch.trials import Result
+from dsresearch.studies.plan import Request, plan
+from dsresearch.trials import Result, divergence
 
 ROOT = Path(__file__).parents[1]
 BASELINE = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials")
@@ -118,12 +118,12 @@ def test_tables_of_a_store_that_is_removed_are_not_written(tmp_path: Path, monke
         store.root.rename(folder)
         return [row]
 
-    monkeypatch.setattr("dsresearch.divergence.distances", vanish)
+    monkeypatch.setattr("dsresearch.trials.divergence.distances", vanish)
     with pytest.raises(InputError, match="No such file or directory"):
         divergence.main(store)
     assert not store.root.exists()
     folder.rename(store.root)
-    monkeypatch.setattr("dsresearch.export._runs", lambda *_: vanish() and [])
+    monkeypatch.setattr("dsresearch.record.export._runs", lambda *_: vanish() and [])
     with pytest.raises(InputError, match="No such file or directory"):
         export(store)
     assert not store.root.exists()
@@ -296,7 +296,7 @@ sys.exit(main(["worker", "cell", sys.argv[1], "nothing"]))
 
 LONG_EPOCH = """
 import os, sys, time
-from dsresearch import attempt
+from dsresearch.ledger import attempt
 attempt.ORPHAN_SECONDS = 0.5
 if os.fork():
     time.sleep(1)

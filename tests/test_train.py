@@ -15,7 +15,7 @@ from dsresearch.networks.build import Network
 from dsresearch.networks.darknet import Darknet
 from dsresearch.networks.stack import Stack
 from dsresearch.optimiser import schedule_of
-from dsresearch.recipes import RECIPES
+from dsresearch.studies.recipes import RECIPES
 from dsresearch.train import Pictures, Program, State, Trial, crop_flip, stacked
 from dsresearch.trials import tree_sha256
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dsresearch import data
-from dsresearch.plan import Request, plan
 from dsresearch.studies import Cell
+from dsresearch.studies.plan import Request, plan
 from dsresearch.trials import Result, Training, seeds_of, tree_sha256
 
 DIGITS = data.load("digits")

@@ -11,14 +11,14 @@ from sacred import Experiment
 from sacred.run import Run as SacredRun
 
 from dsresearch import runtime
-from dsresearch.attempt import Stopped, stop_requests
 from dsresearch.data.enlarge import enlarge as enlarge_pictures
 from dsresearch.data.enlarge import label_of
 from dsresearch.data.listing import Listing, listed
 from dsresearch.data.stream import AHEAD, Stream, Workers
 from dsresearch.design import InputError, nearest, whole
 from dsresearch.imagenet.settings import Settings
-from dsresearch.store import write_json
+from dsresearch.ledger.attempt import Stopped, stop_requests
+from dsresearch.record.store import write_json
 
 if TYPE_CHECKING:
     from dsresearch.imagenet.run import Run

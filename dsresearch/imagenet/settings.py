@@ -10,7 +10,7 @@ from dsresearch.design import DTYPES, InputError, Recipe, one_of, replace
 from dsresearch.networks.catalogue import named
 from dsresearch.networks.inception_v3 import InceptionV3
 from dsresearch.networks.vocabulary import Architecture
-from dsresearch.recipes import RECIPES
+from dsresearch.studies.recipes import RECIPES
 
 DROPOUTS = {"xception_imagenet": 0.5, "xception_jft": 0.0}  # section 4.3, in front of the last layer
 DECAYS = {InceptionV3: 4e-5, Architecture: 1e-5}  # weight decay; the paper's for Xception is taken for all others
@@ -25,7 +25,7 @@ class Settings:
         image: side of the pictures in pixels.
         batch: pictures a step.
         steps: steps in all.
-        recipe: the Xception paper's for one of its data sets, a key of `dsresearch.recipes`.
+        recipe: the Xception paper's for one of its data sets, a key of `dsresearch.studies.recipes`.
         rate: at first; 0 means the recipe's.
         decay: weight decay; -1 means the paper's for the network.
         dropout: in front of the last layer; -1 means the recipe's.

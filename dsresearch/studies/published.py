@@ -7,7 +7,7 @@ is no `exact` control: a published network has no strict reformulation.
 from collections.abc import Mapping
 from typing import Any
 
-from dsresearch.recipes import RECIPES
+from dsresearch.studies.recipes import RECIPES
 from dsresearch.studies.study import Arm, Settings, Study
 
 CONTROLS = ("rerun", "bit", "seed", "split")

@@ -98,7 +98,7 @@ def in_report(module):
 HOOKS = {
     "dsresearch.train": in_train,
     "dsresearch.trials": in_trials,
-    "dsresearch.attempt": in_attempt,
+    "dsresearch.ledger.attempt": in_attempt,
     "dsresearch.checkpoint": in_checkpoint,
     "dsresearch.ledger": in_ledger,
     "dsresearch.launch": in_launch,

@@ -10,7 +10,7 @@ from dsresearch import cost, runtime
 from dsresearch.design import InputError, setup
 from dsresearch.studies import Cell, Plan
 
-HERE = Path(__file__).parents[1] / "results" / "benchmarks"  # of a checkout; an installed package has none
+HERE = Path(__file__).parents[2] / "results" / "benchmarks"  # of a checkout; an installed package has none
 
 
 def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:

@@ -22,8 +22,8 @@ import ray
 from dsresearch import runtime
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher
+from dsresearch.record.store import Store
 from dsresearch.runtime import FAILED, HELD, STOPPED
-from dsresearch.store import Store
 from dsresearch.studies import Plan
 
 # What the study's own code reads of the environment, beside what a node has anyhow.

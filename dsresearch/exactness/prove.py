@@ -2,7 +2,7 @@
 
 from dsresearch.design import Design, setup
 from dsresearch.exactness import classify, document
-from dsresearch.store import Store, write_json
+from dsresearch.record.store import Store, write_json
 from dsresearch.studies import STUDIES, is_published
 
 

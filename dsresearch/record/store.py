@@ -35,9 +35,9 @@ from typing import Any
 
 import tomli_w
 
-from dsresearch.claim import Claim, claimed, held
 from dsresearch.design import MATCHES, InputError, Protocol, Recipe, replace
 from dsresearch.documents import has, read_json
+from dsresearch.record.claim import Claim, claimed, held
 from dsresearch.schema import (
     CONTROL_KINDS,
     EQ_CLASSES,

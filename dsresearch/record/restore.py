@@ -18,6 +18,7 @@ import pandas as pd
 
 from dsresearch.design import InputError
 from dsresearch.documents import read_json
+from dsresearch.record.store import CellFolder, Store, write_json
 from dsresearch.schema import (
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
@@ -26,7 +27,6 @@ from dsresearch.schema import (
     trial_rows,
     write_parquet,
 )
-from dsresearch.store import CellFolder, Store, write_json
 
 _PAIR = ["arm", "control_kind", "match", "trial"]
 

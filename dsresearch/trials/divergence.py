@@ -18,8 +18,8 @@ import numpy as np
 
 from dsresearch import data
 from dsresearch.design import Design, InputError, Protocol, Recipe
+from dsresearch.record.store import CellFolder, Store
 from dsresearch.schema import DIVERGENCE_COLUMNS, write_csv
-from dsresearch.store import CellFolder, Store
 from dsresearch.studies import TWINS, Cell
 from dsresearch.train import Pictures, Program, State, Trial
 from dsresearch.transport import transport_network

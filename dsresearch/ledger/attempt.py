@@ -14,7 +14,7 @@ from typing import Any
 from sacred.utils import SacredInterrupt
 
 from dsresearch import runtime
-from dsresearch.store import CellFolder, write_json
+from dsresearch.record.store import CellFolder, write_json
 
 CHECKPOINT_SECONDS = 60.0
 CHECKPOINT_SHARE = 0.03  # of the wall time at most: where writing takes long, checkpoints come less often

@@ -21,16 +21,17 @@ import pandas as pd
 from sacred import SETTINGS, Experiment
 from sacred.run import Run
 
-from dsresearch import data, programs, ranks, runtime
-from dsresearch.attempt import Keeper, Progress, Stopped, stop_requests
-from dsresearch.claim import Claim, HeldError
+from dsresearch import data, ranks, runtime
 from dsresearch.design import MATCHES, InputError, Protocol, Recipe, nearest, one_of
-from dsresearch.observer import HardenedObserver
-from dsresearch.plan import Request, plan
+from dsresearch.ledger import programs
+from dsresearch.ledger.attempt import Keeper, Progress, Stopped, stop_requests
+from dsresearch.ledger.observer import HardenedObserver
+from dsresearch.record.claim import Claim, HeldError
+from dsresearch.record.store import CellFolder, Store, write_json
 from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import ENVIRONMENT, EPOCH_COLUMNS, PREDICTION_COLUMNS, ROLES, SCHEMA_VERSION, write_parquet
-from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
+from dsresearch.studies.plan import Request, plan
 
 SETTINGS.CAPTURE_MODE = "sys"  # the default, by file descriptors, loses the tail of what was printed
 SETTINGS.CONFIG.READ_ONLY_CONFIG = False  # its read-only containers are one leaf to jax.tree
@@ -72,7 +73,7 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
             protocol = cell.protocol
             count = ranks.processes(protocol)
             shared = (protocol.threads, protocol.devices, protocol.kernels)
-            with ranks.company("dsresearch.share", count, *shared) as company:
+            with ranks.company("dsresearch.ledger.share", count, *shared) as company:
                 company.tell({"study": study, "config": _config, "folder": str(where)})
                 results, info = _train(cell, where, _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))

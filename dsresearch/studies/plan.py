@@ -24,7 +24,6 @@ from dsresearch.design import (
     one_of,
     replace,
 )
-from dsresearch.recipes import RECIPES
 from dsresearch.runtime import lacks
 from dsresearch.schema import MOST_CLASSES, MOST_PICTURES
 from dsresearch.studies import (
@@ -41,6 +40,7 @@ from dsresearch.studies import (
     network_cost,
     profile_settings,
 )
+from dsresearch.studies.recipes import RECIPES
 
 MOST_POINTS = 100_000  # of a grid
 

@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 from dsresearch.design import Protocol
 from dsresearch.documents import has
+from dsresearch.record.store import CellFolder, Store
 from dsresearch.schema import decided_in
-from dsresearch.store import CellFolder, Store
 from dsresearch.studies import Cell, Plan, cell_name
 
 LINE_SECONDS = 30.0  # between two lines where the output is no terminal

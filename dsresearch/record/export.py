@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from dsresearch.design import InputError
 from dsresearch.documents import has, read_json
+from dsresearch.record.store import CellFolder, Store, write_json
 from dsresearch.schema import (
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
@@ -27,7 +28,6 @@ from dsresearch.schema import (
     write_csv,
     write_table,
 )
-from dsresearch.store import CellFolder, Store, write_json
 from dsresearch.studies import Cell
 
 

@@ -17,11 +17,11 @@ from typing import Any, Protocol, TextIO
 
 from dsresearch import runtime
 from dsresearch.design import InputError
-from dsresearch.export import compilations, export
-from dsresearch.progress import Progress
+from dsresearch.record.export import compilations, export
+from dsresearch.record.progress import Progress
+from dsresearch.record.store import Store
 from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import ENVIRONMENT, WriteError
-from dsresearch.store import Store
 from dsresearch.studies import TWINS, Cell, Plan
 
 POLL_SECONDS = 0.1
