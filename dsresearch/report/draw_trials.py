@@ -37,8 +37,8 @@ _PAPER = "#b3261e"  # the paper's values, in no arm's colour
 
 
 def ordered(analysis: Analysis, controls_first: bool = False) -> list[Cell]:
-    """The cells with results, as figures list them: arms by the table, and controls before or behind them."""
-    arms = [cell for cell in analysis.study.cells if not cell.control_kind]
+    """The cells with results, each network once: arms by the table, and controls before or behind them."""
+    arms = [cell for cell in analysis.study.cells if not (cell.control_kind or analysis.study.repeats(cell))]
     controls = [cell for kind in CONTROLS if (cell := analysis.control(kind)) is not None]
     cells = [*controls, *arms] if controls_first else [*arms, *controls]
     return [cell for cell in cells if len(analysis.study.places(cell))]

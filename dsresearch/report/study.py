@@ -107,6 +107,10 @@ class Study:
         others = [c for c in trained if (c.arm, c.control_kind, c.match) not in known]
         return tuple(sorted((*self.planned, *others), key=_place))
 
+    def repeats(self, cell: Cell) -> bool:
+        """Whether the cell's network stands under another name already: that of its own width or of the other match."""
+        return (cell.arm, cell.control_kind, cell.match) in self.namesakes
+
     @cached_property
     def asked(self) -> frozenset[Cell]:
         """The planned cells, to look one up."""

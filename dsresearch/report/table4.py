@@ -53,9 +53,7 @@ OF_FLOOR = ("A_over_floor", "B_pctl_of_null")  # what needs the seed control
 def table4(analysis: Analysis) -> Table:
     """Rows of the paper in its order, then controls, readings and exploratory arms; a missing cell is named."""
     study = analysis.study
-    arms = [cell for cell in study.cells if not cell.control_kind]
-    again = {cell for cell in arms if (cell.arm, cell.control_kind, cell.match) in study.namesakes}
-    told = [(cell in again, _row(analysis, cell)) for cell in arms]
+    told = [(study.repeats(cell), _row(analysis, cell)) for cell in study.cells if not cell.control_kind]
     told += [(False, _control_row(analysis, kind)) for kind in CONTROLS]
     told.sort(key=lambda one: PARTS.index(one[1]["part"]))  # within a part the order of the cells
     rows = [row for _, row in told]
@@ -63,7 +61,7 @@ def table4(analysis: Analysis) -> Table:
     return Table(
         name="table4" if hybrid else "comparisons",
         title="Figure 4 of Ghosh (2017), trained anew" if hybrid else f"Arms of {study.about['study']}",
-        caption=" ".join([study.caption(), _LEGEND, *_deviations(rows), *([_ONE_NETWORK] if again else [])]),
+        caption=" ".join([study.caption(), _LEGEND, *_deviations(rows), *([_ONE_NETWORK] if study.namesakes else [])]),
         fields=FIELDS,
         rows=tuple(rows),
         full_caption=_FULL_LEGEND,
