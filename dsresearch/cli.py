@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from dsresearch.design import InputError, one_of
 from dsresearch.parser import build, complain
 from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED
-from dsresearch.studies.settings import describe, parse_settings, read_grid
 
 if TYPE_CHECKING:
     from dsresearch.record.store import Store
@@ -58,6 +57,7 @@ def _run(words: argparse.Namespace) -> int:
     from dsresearch.record.store import Store
     from dsresearch.studies import rates
     from dsresearch.studies.plan import plan, refuse_large
+    from dsresearch.studies.settings import describe
 
     request = _request(words)
     pictures = data.load(words.data)
@@ -82,6 +82,7 @@ def _run(words: argparse.Namespace) -> int:
 def _request(words: argparse.Namespace) -> "Request":
     """What `run` is asked for. Raises InputError where its words do not go together."""
     from dsresearch.studies.plan import Request
+    from dsresearch.studies.settings import parse_settings, read_grid
 
     choices = parse_settings(words.settings)
     setups = list(words.setup)

@@ -6,14 +6,14 @@ Letters in shapes: k kernel side, C input channels, N features, M middle channel
 """
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsresearch.design import Design, bsconv_s_rank
 
-Floats = npt.NDArray[Any]
+if TYPE_CHECKING:  # what a network costs is told without numpy
+    import numpy.typing as npt
+
+    Floats = npt.NDArray[Any]
 
 
 class Part(NamedTuple):
@@ -133,13 +133,15 @@ def fuse(array: Any, layout: str) -> Any:
             return array.reshape(-1, array.shape[2])
         case "blocks":
             blocks, rows, columns = array.shape
+            import numpy as np
+
             dense = np.zeros((blocks, rows, blocks, columns), array.dtype)
             dense[np.arange(blocks), :, np.arange(blocks)] = array
             return dense.reshape(blocks * rows, blocks * columns)
     return array
 
 
-def split(array: Floats, layout: str, paths: int) -> Floats:
+def split(array: "Floats", layout: str, paths: int) -> "Floats":
     """The inverse of `fuse` for so many paths, or blocks."""
     match layout:
         case "paths":
@@ -151,6 +153,8 @@ def split(array: Floats, layout: str, paths: int) -> Floats:
         case "join":
             return array.reshape(paths, -1, array.shape[1])
         case "blocks":
+            import numpy as np
+
             inputs, outputs = array.shape
             blocks = array.reshape(paths, inputs // paths, paths, outputs // paths)
             return blocks[np.arange(paths), :, np.arange(paths)]

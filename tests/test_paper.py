@@ -60,7 +60,7 @@ NOT_RESULTS = (
     r"\\(label|ref|input|drawing|result|ours|bibitem)(\[[^]]*\])?\{[^}]*\}",
     r"CIFAR-10|Inception V3",
     r"95\\,\\%",
-    r"1x1",
+    r"[13]x[13]",
     r"(Figures?|Tables?|[sS]ections?) [\d.]+( to \d)?",
     r"\(?(19|20)\d\d\)?",
 )

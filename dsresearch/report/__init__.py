@@ -105,11 +105,20 @@ def main(
         write_atomic(Path(into), injected(Path(into), texts, Path(folder).resolve().name).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
+    for left in left_over(target, made):
+        left.unlink()
     if target == Path(folder):
         write_manifest(target, made)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
+
+
+def left_over(target: Path, made: Iterable[str]) -> list[Path]:
+    """Figures of an earlier report that are not drawn any more: else they would say what is no longer so."""
+    names = set(made)
+    own = (path for path in target.glob("figures/f*_*.*") if re.fullmatch(r"f\d+_\w+\.(pdf|png|csv)", path.name))
+    return [path for path in own if f"figures/{path.name}" not in names]
 
 
 def write_manifest(folder: Path, made: Iterable[str]) -> None:
