@@ -13,10 +13,12 @@ PIP := PIP_USE_PEP517=1 $(BIN)/python -m pip --disable-pip-version-check
 UV := 0.13.9
 TEX := pdflatex -interaction=nonstopmode -halt-on-error
 
-.PHONY: help reproduce rebuild test test-all test-peers test-parity torture check paper lock clean
+.PHONY: help install reproduce rebuild test test-all test-peers test-parity torture check paper lock clean
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*##/make \1:/p' $(MAKEFILE_LIST)
+
+install: $(READY)  ## .venv from the lock, with the command `dsresearch` in it
 
 reproduce: $(READY)  ## the Figure 4 study on the embedded digits: trains what is missing in OUT, then its tables
 	$(BIN)/dsresearch run hybrid --profile quick --data digits --out $(OUT)

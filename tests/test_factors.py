@@ -13,6 +13,7 @@ from store_builder import finish
 
 from dsresearch import data
 from dsresearch.record.export import export
+from dsresearch.record.progress import status_lines
 from dsresearch.record.store import Store
 from dsresearch.report import Analysis, draw_factors, interior, read_study
 from dsresearch.report.factors import contrasts, series
@@ -106,6 +107,20 @@ def test_every_planned_name_has_rows_though_a_cell_is_trained_once(spine: Analys
     assert study.missing == ()
     assert len(study.rows_read) < len(study.trials)
     assert len(study.trials) == len(study.planned) * study.protocol.trials
+
+
+def test_status_calls_a_cell_of_several_names_by_its_first(tmp_path: Path) -> None:
+    """An arm of its own width may be the nearest in parameters or multiply-adds too, and is one cell."""
+    decided = plan(Request("continuum", "smoke", ("separable",)), data.load("digits"))
+    own = {cell.id for cell in decided.cells if cell.match == "width" and not cell.control}
+    both = [cell.arm for cell in decided.cells if cell.match != "width" and cell.id in own]
+    assert both  # else nothing is tried
+    store = Store(tmp_path)
+    store.prepare(decided)
+    finish(store, decided.once[0], decided)
+    lines = status_lines(store)
+    for arm in both:
+        assert any(line.split()[1:2] == [arm] and "(equal" not in line for line in lines), arm
 
 
 def test_a_contrast_is_the_paired_difference_and_its_interaction_the_difference_of_two(spine: Analysis) -> None:

@@ -97,7 +97,10 @@ def status_lines(store: Store) -> list[str]:
     if not here:
         return [f"{stored['study_id']}: no cell has been started here, or cells.json is missing"]
     protocol = decided_in(stored)
-    planned = {entry["id"]: entry for entry in stored["cells"] if "id" in entry}
+    planned: dict[str, Mapping[str, Any]] = {}
+    for entry in stored["cells"]:
+        if "id" in entry:
+            planned.setdefault(entry["id"], entry)  # a cell of several names has its first, as `run` says it
     lines, seconds_left = [], 0.0
     counts: Counter[str] = Counter()
     for cell_id in [*planned, *sorted(here.keys() - planned.keys())]:
