@@ -132,9 +132,9 @@ def fuse(array: Any, layout: str) -> Any:
         case "join":
             return array.reshape(-1, array.shape[2])
         case "blocks":
-            blocks, rows, columns = array.shape
             import numpy as np
 
+            blocks, rows, columns = array.shape
             dense = np.zeros((blocks, rows, blocks, columns), array.dtype)
             dense[np.arange(blocks), :, np.arange(blocks)] = array
             return dense.reshape(blocks * rows, blocks * columns)

@@ -20,6 +20,7 @@ from dsresearch.paper.checks import CHECKS, STATUSES, expected_noise
 from dsresearch.paper.claims import Claims, claims_tex, decided, read_claims
 from dsresearch.paper.facts import Results, StudyFacts, read_results
 from dsresearch.paper.latex import STUDY, numbers_tex
+from dsresearch.paper.numbers import _largest
 from dsresearch.report import main as report
 
 ROOT = Path(__file__).parents[1]
@@ -234,3 +235,13 @@ def test_the_study_of_the_largest_profile_is_cited() -> None:
     found = Results({f"{name}-study": study(name) for name in ("quick", "full", "cpu", "smoke")}, {}, {}).hybrid()
     assert found is not None
     assert found[0] == "cpu-study"
+
+
+def test_the_largest_difference_of_one_trial_is_paired_by_the_trial() -> None:
+    """Trials in another order than the baseline's; the baseline itself is 0 from itself."""
+    rows = pd.DataFrame(
+        [("separable", "baseline", "", 0, 5.0), ("separable", "baseline", "", 1, 8.0),
+         ("bit", "control", "bit", 1, 4.5), ("bit", "control", "bit", 0, 6.0)],
+        columns=["key", "role", "control_kind", "trial", "error_pct"],
+    )  # fmt: skip
+    assert dict(_largest(rows)) == {"separable/largest": "0.00", "bit/largest": "3.50"}

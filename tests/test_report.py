@@ -245,6 +245,16 @@ def test_matched_arms_pair_with_the_one_baseline_and_say_how_far_they_match(tmp_
     assert float(row["mean_diff_pp"]) == pytest.approx(0.67)
 
 
+def test_a_figure_that_is_not_drawn_any_more_leaves_the_folder_and_the_users_own_stays(tmp_path):
+    write_study(tmp_path)
+    (tmp_path / "figures").mkdir()
+    for name in ("f2_forest.png", "f2_forest.csv", "f1_score.png"):
+        (tmp_path / "figures" / name).write_bytes(b"of an earlier report, or the user's")
+    main(tmp_path)
+    assert [path.name for path in (tmp_path / "figures").glob("*.*g")] == ["f1_score.png"]
+    assert not (tmp_path / "figures" / "f2_forest.csv").exists()
+
+
 def test_a_network_under_several_names_is_one_row_where_people_read():
     """Inception nearest in parameters is Inception nearest in multiply-adds; the hybrid is of the baseline's size."""
     study = read_study(Path(__file__).parents[1] / "results" / "hybrid-digits-full")

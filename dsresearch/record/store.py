@@ -99,8 +99,9 @@ class CellFolder:
         for pattern in (".[!c]*", "*/**/.*"):
             remove_temporary(self.path, pattern)
         found = _read_json(self.path / "environment.json")
-        if isinstance(found, dict):  # what was not asked yet when it was written does not differ
-            differ = [f"{name} {value!r}" for name, value in found.items() if environment.get(name, value) != value]
+        if isinstance(found, dict):  # what was not asked yet when it was written was not set; devices were not counted
+            asked = {"device_count": environment.get("device_count"), **found}
+            differ = [f"{name} {found.get(name)!r}" for name in environment if asked.get(name, "") != environment[name]]
             if differ:
                 print(f"warning: begun in another environment ({', '.join(differ)}), starting again", file=sys.stderr)
                 self.clear()

@@ -56,12 +56,8 @@ def tables(analysis: Analysis) -> list[Table]:
     ]
 
 
-def files(analysis: Analysis, made: Sequence[Table] | None = None) -> dict[str, bytes]:
-    """Every file of a report by its path in the target folder: tables, figures, verdict.json, report.html.
-
-    `made` are the tables of the study where they have been made already.
-    """
-    made, drawn = made or tables(analysis), figures(analysis)
+def files(analysis: Analysis, made: Sequence[Table], drawn: Sequence[Picture]) -> dict[str, bytes]:
+    """Every file of a report by its path in the target folder: its tables and figures, verdict.json, report.html."""
     verdict = json.dumps(plain(analysis.record()), indent=2, sort_keys=True, ensure_ascii=True, allow_nan=False)
     spelled = {
         f"tables/{table.name}.{kind}": data
@@ -95,8 +91,8 @@ def main(
         raise InputError(f"--into={one_line(into)} is no file, allowed: a Markdown page with markers")
     analysis = Analysis(read_study(Path(folder)))
     other = None if beside is None else Analysis(read_study(Path(beside)))
-    listed = tables(analysis)
-    made = files(analysis, listed)
+    listed, drawn = tables(analysis), figures(analysis)
+    made = files(analysis, listed, drawn)
     brief = to_markdown(shortened(listed[0]), full=False)
     printed = [brief, *([] if other is None else [side_by_side(analysis, other)]), verdict_text(analysis)]
     target = Path(folder) if to is None else Path(to)
@@ -105,20 +101,14 @@ def main(
         write_atomic(Path(into), injected(Path(into), texts, Path(folder).resolve().name).encode())
     for name, data in made.items():
         write_atomic(target / name, data)
-    for left in left_over(target, made):
-        left.unlink()
+    for name in (one.name for one in drawn if one.absent):
+        for kind in ("pdf", "png", "csv"):  # those of an earlier report would say what is no longer so
+            (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
     if target == Path(folder):
         write_manifest(target, made)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")
     return int(any(found.word == "INVALID" for found in analysis.verdicts.values()))
-
-
-def left_over(target: Path, made: Iterable[str]) -> list[Path]:
-    """Figures of an earlier report that are not drawn any more: else they would say what is no longer so."""
-    names = set(made)
-    own = (path for path in target.glob("figures/f*_*.*") if re.fullmatch(r"f\d+_\w+\.(pdf|png|csv)", path.name))
-    return [path for path in own if f"figures/{path.name}" not in names]
 
 
 def write_manifest(folder: Path, made: Iterable[str]) -> None:

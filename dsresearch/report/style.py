@@ -169,9 +169,8 @@ def legend_above(figure: Figure | SubFigure, handles: Iterable[Artist], names: I
         legend = figure.legend(
             list(entries.values()), list(entries), loc="outside upper center", ncols=columns, columnspacing=1.2, **how
         )
-        if (
-            columns == 1 or legend.get_window_extent().width < 0.98 * figure.bbox.width
-        ):  # other formats measure otherwise
+        fits = legend.get_window_extent().width < 0.98 * figure.bbox.width  # room, as other formats measure otherwise
+        if fits or columns == 1:
             return
         legend.remove()
 

@@ -96,8 +96,7 @@ def _deviations(rows: list[dict[str, Any]]) -> list[str]:
     said = [
         f"{row['setup']} {row['match_deviation_pct']:+.1f} % ({row['match']})"
         for row in rows
-        if not isinstance(row["match_deviation_pct"], str)
-        and row["match_deviation_pct"]  # most are of its size exactly
+        if row["match_deviation_pct"] and not isinstance(row["match_deviation_pct"], str)  # 0: of its size as it is
     ]
     return [f"Matched arms take the nearest feasible width, off the baseline by: {', '.join(said)}."] if said else []
 
