@@ -6,6 +6,7 @@ stands beside what one ulp in one weight made of the baseline (the control `bit`
 
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,8 +16,10 @@ from typing import Any
 
 from dsresearch import runtime
 from dsresearch.design import InputError, one_of
+from dsresearch.launch import start_here
+from dsresearch.record.progress import LINE_SECONDS, duration, state
 from dsresearch.record.restore import restore
-from dsresearch.record.store import Store
+from dsresearch.record.store import CellFolder, Store
 from dsresearch.runtime import DONE, FAILED, WRONG_INPUT
 from dsresearch.schema import ENVIRONMENT, STUDY_FILES, trial_rows
 
@@ -37,6 +40,7 @@ def main(folder: Path, cell_id: str = "", seed: int | None = None) -> int:
     first = committed[chosen][0]
     control = f" [{first['control_kind']}]" if first["control_kind"] else ""
     print(f"cell {chosen}: {first['arm']}{control} of {first['study_id']}, {len(committed[chosen])} trials", flush=True)
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # through all that is to be cleared away
     with tempfile.TemporaryDirectory() as temporary:
         ours = _trained(folder, Path(temporary) / "study", chosen)
     if not ours:
@@ -58,16 +62,32 @@ def _trained(folder: Path, copy: Path, cell_id: str) -> list[dict[str, Any]]:
     threads = cell.config()["protocol"]["threads"]
     shutil.rmtree(cell.attempts)
     (cell.path / "result.json").unlink()
-    words = [sys.executable, "-m", "dsresearch", "worker", "cell", str(copy), cell_id]
-    done = subprocess.run(words, env=runtime.environment(threads), capture_output=True, text=True, check=False)
+    log = copy / "log.txt"
+    code = _to_its_end(start_here(["worker", "cell", str(copy), cell_id], runtime.environment(threads), log), cell)
     result = cell.result()
-    if done.returncode == DONE and result is not None:
+    if code == DONE and result is not None:
         return list(result["rows"])
-    why = (cell.failure() or done.stderr.strip() or "it said nothing").splitlines()[-1].removeprefix("error: ")
-    if done.returncode == WRONG_INPUT:
+    said = log.read_text(encoding="utf-8", errors="replace").strip()
+    why = (cell.failure() or said or "it said nothing").splitlines()[-1].removeprefix("error: ")
+    if code == WRONG_INPUT:
         raise InputError(why)
     print(f"error: the cell could not be trained: {why}", file=sys.stderr)
     return []
+
+
+def _to_its_end(process: subprocess.Popen[bytes], cell: CellFolder) -> int:
+    """Wait for the training, and say now and then how far it is; whatever ends the wait ends the training first."""
+    try:
+        while True:
+            try:
+                return process.wait(LINE_SECONDS)
+            except subprocess.TimeoutExpired:
+                _, share, left = state(cell)
+                said = f"{share}, about {duration(left)} left" if left else "compiling"
+                print(said, file=sys.stderr, flush=True)
+    finally:
+        process.kill()  # nothing of it is kept
+        process.wait()
 
 
 def _compare(stored: Sequence[Mapping[str, Any]], ours: Sequence[Mapping[str, Any]], floor: str) -> int:

@@ -27,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words.settings = [word for word in extra if "=" in word and not word.startswith("-")]
     unknown = [word for word in extra if word not in words.settings]
     if unknown or (words.settings and words.command != "run"):
-        parser.error(f"unrecognized argument {' '.join(unknown or words.settings)!r}")
+        what = repr(" ".join(unknown or words.settings))
+        hint = ", settings are KEY=VALUE, such as protocol.seed=3" if words.command == "run" else ""
+        more = f"`dsresearch {words.command.replace('_', ' ')} --help` tells more"
+        return complain(f"unrecognized argument {what}{hint}; {more}")
     return _guarded(COMMANDS[words.command], words)
 
 

@@ -24,7 +24,7 @@ import pandas as pd
 
 from dsresearch.design import InputError, one_of
 from dsresearch.report.cell import one_line, spans
-from dsresearch.report.pairs import MODE, RESULT
+from dsresearch.report.pairs import MODE, RESULT, SETTINGS, other_settings
 from dsresearch.report.study import Study, read_study
 from dsresearch.report.tables import Field, Table, to_csv, to_latex, to_markdown
 from dsresearch.schema import ENVIRONMENT, write_atomic
@@ -40,10 +40,6 @@ SHARED: Mapping[str, tuple[str, ...]] = {
     # The dtype belongs to the recipe, which may differ between two arms, and is said.
     "other environment": ENVIRONMENT,
 }
-SETTINGS = (
-    "width", "depth", "kernel", "epochs", "batch_size", "optimizer", "lr", "momentum", "wd", "schedule", "warmup",
-    "fall", "every", "smoothing", "polyak", "augment", "dtype",
-)  # fmt: skip
 FACTORS = ("groups", "order", "residual", "activation", "normalise", "multiplier")  # told of arms of one setup
 
 
@@ -52,8 +48,10 @@ def read(*folders: Path | str) -> pd.DataFrame:
 
     Columns: those of trials.csv, and before them `folder` (its name), `key`, `error_pct` (test error), `protocol_seed`,
     `margin_pp` and `alpha` as decided beforehand. Failed runs have no result and are left out. Raises InputError for a
-    folder that is no study's.
+    folder that is no study's, or none at all.
     """
+    if not folders:
+        raise InputError("DIR is missing: at least one study's folder")
     return _rows(_studies(folders))
 
 
@@ -240,18 +238,14 @@ def _record(arm: pd.DataFrame, base: pd.DataFrame, several: bool) -> dict[str, A
 
 def _note(arm: pd.DataFrame, base: pd.DataFrame, both: pd.DataFrame) -> str:
     """What the numbers alone do not say: settings that differ, trials without a partner, equal bits, divergence."""
-    settings = [
-        f"{name} {one_line(both[name].iloc[0])}, the baseline's {one_line(both[f'{name}_base'].iloc[0])}"
-        for name in (*SETTINGS, *(FACTORS if _same(both, "setup").all() else ()))
-        if not _same(both, name).all()
-    ]
+    factors = FACTORS if _same(both, "setup").all() else ()
     same, alone = int(both["bit_identical"].sum()), sorted(set(arm["trial"]) ^ set(base["trial"]))
     said = [f"bit-identical in {same} of {len(both)}"] if same else []
     said += ["no variance"] if len(both) > 1 and not np.ptp(both["d_pp"]) and same < len(both) else []
     said += [f"no pair in trials {spans(alone)}"] if alone else []
     for of, status in (("", "status"), (" of the baseline's", "status_base")):
         said += [f"{n}{of} diverged" for n in [int((both[status] == "diverged").sum())] if n]
-    return "; ".join([*said, *(["other settings: " + "; ".join(settings)] if settings else [])])
+    return "; ".join(filter(None, [*said, other_settings(arm.iloc[0], base.iloc[0], (*SETTINGS, *factors))]))
 
 
 def _relation(row: pd.Series, alpha: float) -> str:
@@ -291,7 +285,9 @@ def _table(studies: Mapping[str, Study], found: pd.DataFrame, base: pd.DataFrame
     captions = " ".join((f"{of}: " if len(studies) > 1 else "") + study.caption() for of, study in studies.items())
     legend = (
         "d is a model's test error less the baseline's of the same trial, in percentage points; A = mean of |d|, B = "
-        "|mean of d|; smallest margin: at which TOST would pass; p Holm: the sign-flip test for all arms of this table."
+        "|mean of d|; smallest margin: at which TOST would pass; p Holm: the sign-flip test for all arms of this "
+        "table; relation: equivalent where TOST passes at the study's margin, different where p Holm is below its "
+        "alpha; whether one arm is farther from the baseline than another, the report's table of the verdict says."
     )
     rows = tuple(_cells(row) for row in found.to_dict("records"))
     return Table("compare", f"Every arm against {name}", f"{captions} {legend}", _FIELDS, rows)

@@ -69,6 +69,8 @@ def main(
 ) -> None:
     """Print what a name costs, or all names."""
     if listing:
+        if name is not None:
+            raise InputError(f"NAME={name!r} is not allowed with --list, which prints all: one of the two")
         found = {each: cost.network(architecture) for each, architecture in catalogue.POINTS.items()}
         if as_json:
             print(json.dumps([as_row(each, of) for each, of in found.items()], indent=1))

@@ -34,7 +34,8 @@ Keys are design.FIELD, recipe.FIELD and protocol.FIELD; `--dry-run` prints all o
 key changes the whole study. Several values, or design keys together with --setup, make a grid: each point is an arm of
 its own, named by its values (`grouped:groups=2`). Without --setup a grid varies every arm of the study where all read
 its keys, else `grouped`. A grid has a baseline to be compared with once `--setup separable` was run into the same
---out. --grid reads the same from a TOML file:
+--out; where its arms have another width, depth, kernel or recipe, `dsresearch compare DIR --baseline ARM` compares them
+with one of their own. --grid reads the same from a TOML file:
 
   setup = ["grouped"]
   [design]
@@ -56,6 +57,15 @@ The same folder gives the same bytes. What is missing is named, with the command
 
   dsresearch report runs/hybrid-digits-quick
   dsresearch report runs/mine --beside results/hybrid-digits-quick     both tables, row by row
+  dsresearch report runs/mine --into page.md                           the table in a page of yours, between markers
+
+A marker says which study may replace what stands between it and its end:
+
+  <!-- table4: dsresearch report runs/mine --into page.md -->
+  <!-- /table4 -->
+
+Names of markers: table4, f2_forest (the figure) and prospects (what would change our mind) of a study of the hybrid;
+comparisons of another, and interior where it varies the group count.
 """
 
 

@@ -146,6 +146,16 @@ def test_wrong_words_are_one_line_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dsresearch.bench.run.Crew", lambda *_: pytest.fail("a worker was started"))
+    (tmp_path / "file").write_text("")
+    for to in ("file", "file/x.json"):
+        assert cli(["bench", "--to", str(tmp_path / to)]) == 2
+        assert f"--to={tmp_path / to} is not allowed" in capsys.readouterr().err
+
+
 # --- a row, with workers that only say numbers ------------------------------------------------------------------
 
 

@@ -125,6 +125,23 @@ def test_another_recipe_is_compared_and_said(tmp_path: Path) -> None:
     assert "settings" not in found.loc["a/hybrid", "note"]
 
 
+def test_rows_from_before_a_setting_were_trained_as_its_default_says(tmp_path: Path) -> None:
+    usual = changed(fall=1.0, every=1, smoothing=0.0, polyak=0.0)
+    older = changed(fall=None, every=None, smoothing=None, polyak=None)
+    old, new = write_study(tmp_path / "a", change=older), write_study(tmp_path / "b", change=usual)
+    found = against(read(new, old), "b/separable").set_index("arm")
+    assert "settings" not in found.loc["a/hybrid", "note"]
+    averaged = write_study(tmp_path / "c", change=changed(fall=None, every=None, polyak=0.99))
+    found = against(read(averaged, new), "b/separable").set_index("arm")
+    assert "polyak 0.99, the baseline's 0.0" in found.loc["c/hybrid", "note"]
+    assert "every" not in found.loc["c/hybrid", "note"]
+
+
+def test_no_folder_is_refused() -> None:
+    with pytest.raises(InputError, match="DIR is missing"):
+        read()
+
+
 def test_arms_of_one_setup_say_in_which_factor_they_differ(tmp_path: Path) -> None:
     one, two = write_study(tmp_path / "a"), write_study(tmp_path / "b", change=changed(activation="relu"))
     found = against(read(one, two), "a/separable").set_index("arm")

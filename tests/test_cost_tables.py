@@ -70,6 +70,7 @@ def test_the_list_has_every_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["separable", "--channels", "3,a"], "--channels=3,a is not allowed"),
         (["separable", "--image", "0"], "--image=0 is not allowed"),
         (["resnext", "--channels", "12"], "--channels=12 is not allowed: 'resnext' divides its channels"),
+        (["vgg16", "--list"], "NAME='vgg16' is not allowed with --list"),
         (["vgg16", "--classes", "0"], "classes=0 is not allowed"),
         (["vgg16", "--image", "31"], "image=31 is not allowed: too small for the strides, at least 32 pixels"),
     ],

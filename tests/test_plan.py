@@ -407,6 +407,13 @@ def test_a_grid_files_setups_are_names(setups: str, tmp_path: Path) -> None:
         read_grid(tmp_path / "grid.toml")
 
 
+@pytest.mark.parametrize(("text", "wrong"), [("setups = ['grouped']", "setups"), ("[desing]\nwidth = 8", "desing")])
+def test_a_grid_files_wrong_key_is_named(text: str, wrong: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.toml").write_text(f"{text}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"grid.toml: {wrong} is not allowed: `setup` and the tables design, recipe"):
+        read_grid(tmp_path / "grid.toml")
+
+
 def test_an_empty_grid_file_asks_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "grid.toml").write_text("[design]\n", encoding="utf-8")
     with pytest.raises(InputError, match="it is empty"):

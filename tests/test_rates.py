@@ -31,6 +31,19 @@ def test_a_network_of_the_benchmark_trains_at_its_rate(tmp_path: Path) -> None:
     )
 
 
+def test_what_the_benchmark_did_not_measure_is_said(tmp_path: Path) -> None:
+    benchmark(tmp_path, runtime.processor())
+    said = estimate(MADE, MADE.cells, tmp_path)
+    others = sum(cell.setup != "separable" for cell in MADE.cells)
+    assert 0 < others < len(MADE.cells)
+    assert f"; {others} of {len(MADE.cells)} cells at the median rate" in said
+    assert "px" not in said
+    benchmark(tmp_path, runtime.processor(), image=32)
+    assert estimate(MADE, MADE.cells, tmp_path).endswith(
+        "; it measured pictures of 32 px, those of 8 px take longer a multiply-add"
+    )
+
+
 def test_another_processors_benchmark_says_nothing(tmp_path: Path) -> None:
     benchmark(tmp_path, "another one")
     assert estimate(MADE, MADE.cells, tmp_path).startswith("hours unknown: no rate measured on this processor")

@@ -245,6 +245,15 @@ def test_matched_arms_pair_with_the_one_baseline_and_say_how_far_they_match(tmp_
     assert float(row["mean_diff_pp"]) == pytest.approx(0.67)
 
 
+def test_an_arm_of_a_grid_says_in_which_settings_it_is_not_the_baselines(tmp_path):
+    wrong = good_study()
+    wrong["grouped:width=32:groups=2", "", "width"] = [value + 5 for value in wrong["resnext", "", "width"]]
+    write_study(tmp_path, wrong, change=lambda r: {**r, "width": 32 if r["arm"].startswith("grouped") else 16})
+    notes = {row["setup"]: row["note"] for row in table4(Analysis(read_study(tmp_path))).rows}
+    assert notes["grouped:width=32:groups=2"] == "other settings: width 32, the baseline's 16"
+    assert notes["resnext"] == ""
+
+
 def test_a_figure_that_is_not_drawn_any_more_leaves_the_folder_and_the_users_own_stays(tmp_path):
     write_study(tmp_path)
     (tmp_path / "figures").mkdir()
@@ -440,7 +449,7 @@ def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="2 pairs of markers of 'table4', allowed: one"):
         injected(page, {"table4": "text"})
     page.write_text("no markers")
-    with pytest.raises(InputError, match="no pair of markers, allowed: table4"):
+    with pytest.raises(InputError, match="no pair of markers, allowed: table4, such as <!-- table4: dsres"):
         injected(page, {"table4": "text"})
     with pytest.raises(InputError, match="cannot be read"):
         injected(tmp_path / "none.md", {"table4": "text"})

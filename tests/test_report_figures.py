@@ -20,6 +20,7 @@ from dsresearch.report.style import (
     ARMS,
     COLUMN,
     CONTROL_COLOUR,
+    LONGEST,
     PAGE,
     SOFT,
     WORSE,
@@ -110,6 +111,14 @@ def test_f5_shows_the_last_per_cents(tmp_path: Path) -> None:
     last = rows[(rows["name"] == "resnext") & (rows["quantity"] == "abs_diff_pp") & (rows["epoch"] == 5)]
     d = np.subtract(wrong["resnext", "", "width"], wrong["separable", "", "width"]) / 100
     assert float(last["median"].iloc[0]) == pytest.approx(np.median(np.abs(d)), abs=1e-6)
+
+
+def test_f5_of_one_epoch_is_not_drawn(tmp_path: Path) -> None:
+    wrong = good_study()
+    write_epochs(write_study(tmp_path, wrong), wrong, epochs=1)
+    assert draw_curves.profiles(Analysis(read_study(tmp_path))).absent == (
+        "one epoch makes no curve; the tables have its errors"
+    )
 
 
 def test_f6_sets_arms_of_one_size_a_few_points_aside_and_no_others() -> None:
@@ -261,6 +270,19 @@ def test_a_legend_takes_the_columns_that_fit_and_names_nothing_twice() -> None:
     box = legend.get_window_extent()
     assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
     assert len(legend.get_texts()) == 7
+
+
+def test_a_long_label_keeps_what_tells_arms_of_a_grid_apart() -> None:
+    names = [
+        f"{setup}:groups={groups}:residual={residual}:activation=relu"
+        for setup in ("grouped", "resnext")
+        for groups in (4, 16)
+        for residual in ("true", "false")
+    ]
+    assert label(names[0]) == "grouped:gro=4:res=true:act=relu"
+    assert len({label(name) for name in names}) == len(names)
+    for name in (*names, "inception_reformulated:groups=16:residual=false", "x:" + 60 * "y", 60 * "z", names[0] * 3):
+        assert len(label(name)) <= LONGEST
 
 
 def test_a_label_keeps_the_match_of_a_long_name() -> None:

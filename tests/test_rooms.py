@@ -72,7 +72,7 @@ HOUSE = {
         "jax flax optax",
     ),
     "launch": Room("design runtime schema studies record", "ray"),
-    "again": Room("design runtime schema record"),
+    "again": Room("design runtime schema record launch"),
     "checkpoint": Room("schema", "jax orbax", "jax flax optax orbax"),
     "ranks": Room("design runtime", "jax"),
     "trials": Room(

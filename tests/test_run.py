@@ -86,6 +86,19 @@ def test_a_cell_trained_again_is_the_studys_to_the_bit(study: Path, tmp_path: Pa
     assert "differs" in poisoned.stdout
 
 
+def test_a_cell_that_is_trained_again_and_stopped_leaves_nothing(study: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dsresearch", "again", str(study), "--seed", "1"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)
+    try:
+        _wait_for(lambda: list(tmp_path.glob("*/study/log.txt")))
+    finally:
+        process.terminate()
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert not _training(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "said"),
     [
@@ -305,6 +318,8 @@ def _training(folder: Path) -> bool:
         (("run", "hybrid", "--workers", "0"), "--workers=0 is not allowed"),
         (("run", "hybrid", "--setup", "grouped", "design.groups=3"), "does not divide the 16 input channels"),
         (("run", "hybrid", "design.grops=3"), "did you mean 'design.groups'?"),
+        (("run", "hybrid", "seed=3"), "did you mean 'protocol.seed'?"),
+        (("run", "hybrid", "--seed", "3"), "settings are KEY=VALUE, such as protocol.seed=3; `dsresearch run --help`"),
         (("run", "hybrid", "design.width=8", "design.width=16"), "design.width was given before"),
         (("run", "hybrid", "design.width="), "design.width= has no value"),
         (("run", "hybrid", "protocol.test_pictures=1795"), "protocol.test_pictures=1795 is not allowed"),

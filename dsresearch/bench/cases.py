@@ -95,7 +95,7 @@ def case(network: Network, name: str, **changes: object) -> Case:
 def every_setup(network: Network, setups: Sequence[str] = (), mode: str = "training") -> list[Case]:
     """One case a setup, `grouped` at every group count: the paper's six first. `setups` chooses among them."""
     for name in setups:
-        one_of("setup", name, SETUPS)
+        one_of("--setup", name, SETUPS)
     names = [*FIGURE_4, "grouped", *(name for name in SETUPS if name not in (*FIGURE_4, "grouped"))]
     cases = []
     for name in names:

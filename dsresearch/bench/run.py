@@ -23,7 +23,7 @@ from dsresearch.bench.cases import (
 )
 from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
-from dsresearch.bench.table import Clock, Record, head, line, path_of, summary
+from dsresearch.bench.table import Clock, Record, head, line, path_of, summary, writable
 from dsresearch.design import KERNELS, InputError, Protocol, one_of
 from dsresearch.runtime import DONE, FAILED, cores, lacks
 
@@ -91,6 +91,7 @@ def main(request: Request, command: Sequence[str]) -> int:
     Protocol(threads=threads, devices=request.devices)  # says where they do not divide
     if why := lacks(request.kernels):
         raise InputError(f"--kernels={request.kernels} is not allowed here: {why}")
+    writable(request.to)
     with Crew(threads, request.devices, request.kernels) as crew:
         try:
             about = crew.ask("ours", {"do": "about"}, began + START_SECONDS)

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from typing import Any
 from dsresearch import __version__, runtime
 from dsresearch.bench.cases import FIGURE_4
 from dsresearch.bench.measure import Row
+from dsresearch.design import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 FIGURE_4_IMAGES = 10 * 190 * 50_000  # trials, epochs, pictures: training images of one setup
@@ -98,6 +100,19 @@ def path_of(to: Path | None, about: dict[str, str], what: str = "") -> Path | No
         return to
     date = datetime.now(UTC).date().isoformat()
     return to / f"{date}-{device_name(about)}{'-' if what else ''}{what}.json"
+
+
+def writable(to: Path | None) -> None:
+    """Raise InputError where nothing can be kept at `to`, before minutes are spent on measuring it."""
+    if to is None:
+        return
+    folder = to.parent if to.suffix == ".json" else to
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"--to={to} is not allowed: {folder} cannot be written to ({error.strerror})") from None
 
 
 def projected(rows: Sequence[Row]) -> dict[str, Any] | None:

@@ -11,8 +11,10 @@ class InputError(ValueError):
 
 
 def nearest(value: str, allowed: Iterable[str]) -> str:
-    """A hint «did you mean ...?» for a misspelt name, or nothing where no name is near."""
-    match = difflib.get_close_matches(str(value), list(allowed), n=1, cutoff=0.5)
+    """A hint «did you mean ...?» for a misspelt name, or a key without its group; nothing where no name is near."""
+    names = list(allowed)
+    match = [name for name in names if name.rpartition(".")[2] == value]
+    match = match or difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 

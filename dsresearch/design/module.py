@@ -108,7 +108,7 @@ class Design:
                 if channels % self.segments(channels):
                     raise InputError(
                         f"design.groups={self.groups} is not allowed: it does not divide the {channels} {what} "
-                        f"channels of a stage at design.width={self.width}, allowed: {_divisors(channels)}"
+                        f"channels of a stage at design.width={self.width}, allowed: {self._allowed_groups()}"
                     )
 
     def _divided_channels(self, c_in: int, c_out: int) -> list[tuple[str, int]]:
@@ -120,6 +120,12 @@ class Design:
         if self.formulation == "super_separable" or (self.formulation, self.order) == ("grouped", "spatial_first"):
             return [("input", c_in)]
         return [("output", c_out)]
+
+    def _allowed_groups(self) -> str:
+        """The group counts that divide the channels of every stage, or are more than it has."""
+        divided = {n for shape in self.module_shapes() for _, n in self._divided_channels(*shape)}
+        counts = range(1, self.widths[-1] + 1)
+        return ", ".join(str(groups) for groups in counts if not any(n % min(groups, n) for n in divided))
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -145,10 +151,6 @@ _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Design)}
 def bsconv_s_rank(channels: int, share: float = 0.25) -> int:
     """Channels through which `bsconv_s` factors its 1x1: that share, at least 4 (the authors' published code)."""
     return min(channels, max(4, math.ceil(share * channels)))
-
-
-def _divisors(n: int) -> str:
-    return ", ".join(str(d) for d in range(1, n + 1) if n % d == 0)
 
 
 # The named points: a setup is a point of the design space. The first six are the rows of the paper's Figure 4; there

@@ -51,7 +51,7 @@ class Process(Protocol):
     def terminate(self) -> None: ...
 
 
-def start_here(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+def start_here(words: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """`dsresearch WORDS` as a process on this machine; what it prints goes behind what the file holds."""
     with log.open("ab") as file:
         return subprocess.Popen(

@@ -105,7 +105,7 @@ def status_lines(store: Store) -> list[str]:
     counts: Counter[str] = Counter()
     for cell_id in [*planned, *sorted(here.keys() - planned.keys())]:
         name = _name(planned.get(cell_id) or here[cell_id].config(), protocol)
-        word, detail, seconds = _state(store.cell(cell_id))
+        word, detail, seconds = state(store.cell(cell_id))
         counts[word] += 1
         seconds_left += seconds
         lines.append(f"{word:<8} {name:<32} {detail}".rstrip())
@@ -128,7 +128,7 @@ def _error(rows: Sequence[Mapping[str, Any]]) -> str:
     return f"{100 * wrong / tested:.2f} % test error" if tested > 0 else "no test error"
 
 
-def _state(folder: CellFolder) -> tuple[str, str, float]:
+def state(folder: CellFolder) -> tuple[str, str, float]:
     """What a cell is (done, running, failed, missing), what is to be said of it, and the seconds that are left."""
     result = folder.result()
     if result is not None:

@@ -49,6 +49,8 @@ def profiles(analysis: Analysis) -> Picture:
     epochs = analysis.study.parquet("epochs")
     if epochs is None or not len(epochs):
         return Picture("f5_profiles", title, caption, absent="the study keeps no epochs.parquet")
+    if epochs["epoch"].nunique() < 2:
+        return Picture("f5_profiles", title, caption, absent="one epoch makes no curve; the tables have its errors")
     drawn = profile_rows(analysis, epochs)
     panels = [quantity for quantity in _PANELS if quantity in set(drawn["quantity"])]
     there = set(drawn["name"])

@@ -11,13 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dsresearch.design import InputError
+from dsresearch.design import InputError, Recipe
 from dsresearch.report.cell import Cell, one_line, spans
 from dsresearch.report.study import Study
 from dsresearch.schema import ENVIRONMENT
 
 MODE = ("exec_mode", "trial_batch")
 DIFFERENCES = (*ENVIRONMENT, "dtype")  # what is said of a pair; the dtype is the recipe's
+SETTINGS = (  # in which an arm of a grid may differ from the baseline, as columns of trials.csv
+    "width", "depth", "kernel", "epochs", "batch_size", "optimizer", "lr", "momentum", "wd", "schedule", "warmup",
+    "fall", "every", "smoothing", "polyak", "augment", "dtype",
+)  # fmt: skip
 RESULT = ("test_wrong", "train_wrong", "test_nll", "train_loss")
 _HASHES = ("split_sha256", "params_sha256", "predictions_sha256")
 _READ = ["trial", "n_test", *RESULT, *MODE, *DIFFERENCES, *_HASHES]  # columns of trials.csv
@@ -34,6 +38,19 @@ def baseline_of(study: Study, cell: Cell) -> pd.DataFrame:
         anew = study.select("rerun_baseline", cell.match)
         rows = pd.concat([anew, rows[~rows["trial"].isin(anew["trial"])]]).sort_values("trial")
     return rows
+
+
+def other_settings(own: pd.Series, base: pd.Series, names: Sequence[str] = SETTINGS) -> str:
+    """In which settings two rows of trials.csv differ, in words; '' where in none.
+
+    What is empty, in rows from before a setting was there, was trained as its default says.
+    """
+    said = []
+    for name in names:
+        ours, theirs = (getattr(Recipe, name, None) if pd.isna(row[name]) else row[name] for row in (own, base))
+        if ours != theirs:
+            said.append(f"{name} {one_line(ours)}, the baseline's {one_line(theirs)}")
+    return f"other settings: {'; '.join(said)}" if said else ""
 
 
 def pairs(study: Study, cells: Iterable[Cell]) -> dict[Cell, pd.DataFrame]:

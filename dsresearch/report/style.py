@@ -224,8 +224,18 @@ def label(text: str) -> str:
     """A user's name as a label: no mathematics, no character that the font lacks, `(params)` for `(params matched)`."""
     shown = "".join(c if ord(c) < 0x250 else "?" for c in one_line(text)).replace(" matched)", ")")
     if len(shown) > LONGEST and "," not in shown:  # a name, not the line of the source
-        shown = f"{shown[: LONGEST - 14]}...{shown[-11:]}"
+        shown = _shortened(shown)
     return shown.replace("\\", "/").replace("$", r"\$")
+
+
+def _shortened(name: str) -> str:
+    """A name of LONGEST characters: of a grid's arm the setup and the keys give way, since the values tell it apart."""
+    head, *settings = name.split(":")
+    tail = "".join(f":{key[:3]}={value}" for key, _, value in (part.partition("=") for part in settings))
+    if not settings or not all("=" in part for part in settings) or len(tail) > LONGEST - 5:
+        head, tail = name, name[-11:]
+    room = LONGEST - len(tail)
+    return f"{head if len(head) <= room else f'{head[: room - 3]}...'}{tail}"
 
 
 def narrow_label(text: str, most: int) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from dsresearch.references.hybrid import DIFFERENCES
 from dsresearch.report.cell import Cell, spans
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.pairs import baseline_of
+from dsresearch.report.pairs import baseline_of, other_settings
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, null_percentile
 
@@ -141,6 +141,9 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     deviation = match_deviation(analysis, cell)
     if not isinstance(deviation, str):
         notes.append(f"{cell.match} {deviation:+.1f} % of the baseline's")
+    base = baseline_of(study, cell)
+    if cell.role == "exploratory" and cell.match == "width" and len(errors) and len(base):
+        notes.append(other_settings(study.rows(cell).iloc[0], base.iloc[0]))
     row: dict[str, Any] = {
         "part": _part(cell, paper),
         "setup": cell.control_kind or cell.arm,
@@ -155,7 +158,7 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     if cell.role == "baseline" and not cell.control_kind:
         return {**row, **dict.fromkeys(STATISTICS, "reference"), "note": "; ".join(["baseline", *notes])}
     statistics, said = _statistics(analysis, cell)
-    return {**row, **statistics, "note": "; ".join([*said, *notes])}
+    return {**row, **statistics, "note": "; ".join(filter(None, [*said, *notes]))}
 
 
 def match_deviation(analysis: Analysis, cell: Cell) -> float | str:

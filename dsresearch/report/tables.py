@@ -306,7 +306,8 @@ def injected(page: Path, texts: Mapping[str, str], study: str = "") -> str:
             content = f"{content[: pair.start()]}{pair[1]}{text.strip()}\n{pair[3]}{content[pair.end() :]}"
         pairs += len(own)
     if not pairs:
-        raise InputError(f"--into={page} has no pair of markers, allowed: {', '.join(texts)}")
+        example = f"<!-- {next(iter(texts))}: dsresearch report {study or 'DIR'} --> and <!-- /{next(iter(texts))} -->"
+        raise InputError(f"--into={page} has no pair of markers, allowed: {', '.join(texts)}, such as {example}")
     return content
 
 

@@ -17,8 +17,10 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     """Hours that the training of some cells takes, in words; compilation comes on top.
 
     A cell costs its images times the multiply-adds of its network; the benchmark gives the multiply-adds a second of
-    every formulation on this processor, or, for one that it has not, their median.
+    every formulation on this processor, or, for one that it has not, their median, which is said. So are pictures of
+    another size than the benchmark's: small ones leave a processor more idle.
     """
+    cells = list(cells)
     found = _newest(folder, plan.protocol.kernels)
     rates = {} if found is None else _rates(found["rows"])
     if found is None or not rates:
@@ -26,10 +28,16 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     usual = median(rates.values())
     seconds = sum(plan.images(cell) * plan.cost(cell).macs / rates.get(_kind(cell), usual) for cell in cells)
     threads = found["machine"].get("threads", "all")
-    return (
+    said = (
         f"about {_duration(seconds)} of training, with compilation on top, at the rate that `bench` measured on this "
         f"processor with {threads} threads"
     )
+    if others := sum(_kind(cell) not in rates for cell in cells):
+        said += f"; {others} of {len(cells)} cells at the median rate, of formulations that it did not measure"
+    side, measured = plan.pictures.images.shape[1], min(row["image"] for row in found["rows"])
+    if side < measured:
+        said += f"; it measured pictures of {measured} px, those of {side} px take longer a multiply-add"
+    return said
 
 
 def _duration(seconds: float) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 from dsresearch.design import InputError
 from dsresearch.documents import read_toml
 
+_GRID_TABLES = ("design", "recipe", "protocol")  # of a grid file, beside `setup`
+
 
 def parse_settings(settings: Sequence[str]) -> dict[str, list[Any]]:
     """`design.groups=1,2,4` to {"design.groups": [1, 2, 4]}. Raises InputError for a key given twice."""
@@ -42,8 +44,9 @@ def read_grid(path: Path) -> tuple[list[str], dict[str, list[Any]]]:
     setups = _as_list(content.pop("setup", []))
     if not all(isinstance(name, str) for name in setups):
         raise InputError(f"--grid={path} is not allowed: setup={setups!r}, names in quotes")
-    if not all(isinstance(part, Mapping) for part in content.values()):
-        raise InputError(f"--grid={path} is not allowed: `setup` and the tables design, recipe and protocol")
+    for part, keys in content.items():
+        if part not in _GRID_TABLES or not isinstance(keys, Mapping):
+            raise InputError(f"--grid={path}: {part} is not allowed: `setup` and the tables {', '.join(_GRID_TABLES)}")
     choices = {f"{part}.{key}": _as_list(values) for part, keys in content.items() for key, values in keys.items()}
     if not setups and not choices:
         raise InputError(f"--grid={path} is not allowed: it is empty, at least one setup or key")
