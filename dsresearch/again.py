@@ -39,7 +39,8 @@ def main(folder: Path, cell_id: str = "", seed: int | None = None) -> int:
     chosen = cell_id or random.Random(seed).choice(sorted(committed))
     first = committed[chosen][0]
     control = f" [{first['control_kind']}]" if first["control_kind"] else ""
-    print(f"cell {chosen}: {first['arm']}{control} of {first['study_id']}, {len(committed[chosen])} trials", flush=True)
+    trials = f"{len(committed[chosen])} trial{'s' * (len(committed[chosen]) > 1)}"
+    print(f"cell {chosen}: {first['arm']}{control} of {first['study_id']}, {trials}", flush=True)
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # through all that is to be cleared away
     with tempfile.TemporaryDirectory() as temporary:
         ours = _trained(folder, Path(temporary) / "study", chosen)

@@ -141,6 +141,21 @@ def test_figure_4_is_decided_on_cifar_10_at_190_epochs_alone(
     assert verdict.value in ("SUPPORTED", "CONSISTENT", "UNDECIDED", "INVALID", "INCOMPLETE")
 
 
+@pytest.mark.parametrize(("profile", "expected"), [("confirm", "reproduced"), ("quick", "not run")])
+def test_an_error_is_held_against_its_interval_over_trials(tmp_path: Path, profile: str, expected: str) -> None:
+    found = results(tmp_path, dataset="CIFAR-10", profile=profile)
+    errors = np.array(good_study()["resnext", "", "width"]) / 100
+    row = CHECKS["error"](found, arm="resnext", value=float(errors.mean()))
+    assert row.status == expected
+    interval = stats.ttest_1samp(errors, 0).confidence_interval()
+    assert (float(row.lo), float(row.hi)) == pytest.approx((interval.low, interval.high), abs=0.005)
+    assert float(row.value) == pytest.approx(errors.mean(), abs=0.005)
+    assert CHECKS["error"](found, arm="resnext", value=50.0).status == (
+        "not" if expected == "reproduced" else "not run"
+    )
+    assert CHECKS["error"](found, arm="darknet19", value=50.0).value == ""
+
+
 def test_without_results_nothing_is_decided_but_what_needs_none() -> None:
     found = decided(read_claims(ROOT / "paper/claims.toml"), NOTHING)
     for row in found.rows:

@@ -201,6 +201,7 @@ def test_one_trial_has_numbers_and_no_spread(tmp_path):
     row = table(tmp_path)["resnext"]
     assert float(row["mean_diff_pp"]) == pytest.approx(0.62, abs=0.3)
     assert {row[name] for name in ("A_ci95_lo", "mean_diff_t95_hi", "sd_diff_pp", "test_error_sd_pp")} == {"one trial"}
+    assert "; 1 trial; 10000 test pictures;" in read_study(tmp_path).caption()
     assert "fewer" not in row["note"]
     assert record(tmp_path)["verdict"] == "INCOMPLETE"
 

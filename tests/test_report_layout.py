@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -30,6 +31,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
     def looked_at(figure: Figure, sink: io.BytesIO, **_: Any) -> None:
         drawn.clear()
+        figure.set_dpi(mpl.rcParams["savefig.dpi"])  # letters are wider or narrower at other sizes
         figure.draw_without_rendering()
         found.append(list(_faults(figure, drawn)))
         sink.write(b"<svg></svg>")

@@ -79,7 +79,7 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
             _record(cell, _config, results, _run, Path(temporary))
         _run.info.update(info)
         wrong, tested = (sum(result.row[key] for result in results) for key in ("test_wrong", "n_test"))
-        return f"{100 * wrong / tested:.2f} % test error over {len(results)} trials"
+        return f"{100 * wrong / tested:.2f} % test error over {len(results)} trial{'s' * (len(results) > 1)}"
 
     return ex
 

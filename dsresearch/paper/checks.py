@@ -14,6 +14,7 @@ from scipy import optimize
 from dsresearch import cost
 from dsresearch.paper.facts import Results
 from dsresearch.references.hybrid import TESTED, TRIALS
+from dsresearch.statistics import t_interval
 from dsresearch.statistics.power import difference_sd, run_sd, tost_power
 
 _SIMULATED = 20_000  # studies
@@ -62,6 +63,20 @@ def difference(results: Results, arm: str, value: float, reading: str, against: 
 def _folded(lo: float, hi: float) -> tuple[float, float]:
     """The interval of |x| from that of x."""
     return (0.0 if lo <= 0 <= hi else min(abs(lo), abs(hi))), max(abs(lo), abs(hi))
+
+
+def error(results: Results, arm: str, value: float) -> Finding:
+    """The test error of an arm, per cent, with its t interval over trials; decided by the papers' own setting alone."""
+    chosen = results.of_arm(arm)
+    if chosen is None:
+        return NOT_RUN
+    name, study = chosen
+    errors = study.rows.loc[study.rows["key"] == arm, "error_pct"].to_numpy()
+    lo, hi = map(float, t_interval(errors, 0.95))
+    if math.isnan(lo):  # one trial
+        return Finding("not run", f"{errors.mean():.2f}", source=name)
+    word = _word(round(lo, 2) <= value <= round(hi, 2)) if study.decides else "not run"
+    return Finding(word, f"{errors.mean():.2f}", f"{lo:.2f}", f"{hi:.2f}", name)
 
 
 def verdict(results: Results, reading: str) -> Finding:
@@ -186,6 +201,7 @@ def expected_noise() -> tuple[float, float]:
 
 CHECKS: Mapping[str, Callable[..., Finding]] = {
     "difference": difference,
+    "error": error,
     "verdict": verdict,
     "class": relation,
     "count": count,

@@ -1,7 +1,7 @@
 """What the paper reads of the results: verdicts, rows, counts and proofs."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,12 +45,20 @@ class Results:
     proofs: Mapping[tuple[str, str], str]
 
     def hybrid(self) -> tuple[str, StudyFacts] | None:
-        """The study of Figure 4 that decides most: the papers' own setting first, then the largest profile."""
+        """The study of Figure 4 that decides most."""
+        return self._decides_most(lambda study: "hybrid" in study.verdict["readings"])
+
+    def of_arm(self, arm: str) -> tuple[str, StudyFacts] | None:
+        """The study of an arm that decides most."""
+        return self._decides_most(lambda study: (study.rows["key"] == arm).any())
+
+    def _decides_most(self, asked: Callable[[StudyFacts], bool]) -> tuple[str, StudyFacts] | None:
+        """Of the studies asked for the papers' own setting first, then the largest profile."""
         rank = {name: place for place, name in enumerate(reversed(list(PROFILES)))}
         found = [
             (not study.decides, rank.get(study.verdict["trained_as"], len(rank)), name)
             for name, study in self.studies.items()
-            if "hybrid" in study.verdict["readings"]
+            if asked(study)
         ]
         return None if not found else (min(found)[2], self.studies[min(found)[2]])
 

@@ -45,7 +45,7 @@ class Progress:
         """Tell that a cell is done, with its error."""
         self.done.add(cell.id)
         rows = (self.store.cell(cell).result() or {"rows": []})["rows"]
-        self._print(f"{len(self.done)} of {len(self.cells)} cells: {cell.name}, {_error(rows)} over {len(rows)} trials")
+        self._print(f"{len(self.done)} of {len(self.cells)} cells: {cell.name}, {_error(rows)}")
 
     def tell(self, running: Sequence[Cell]) -> None:
         """Tell how far the running cells are, if it is time to."""
@@ -125,14 +125,15 @@ def _error(rows: Sequence[Mapping[str, Any]]) -> str:
     """The test error over some rows."""
     counted = [row for row in rows if has(row, {"test_wrong": int, "n_test": int})]
     wrong, tested = (sum(row[name] for row in counted) for name in ("test_wrong", "n_test"))
-    return f"{100 * wrong / tested:.2f} % test error" if tested > 0 else "no test error"
+    several = f" over {len(rows)} trials" if len(rows) > 1 else ""
+    return f"{100 * wrong / tested:.2f} % test error{several}" if tested > 0 else "no test error"
 
 
 def state(folder: CellFolder) -> tuple[str, str, float]:
     """What a cell is (done, running, failed, missing), what is to be said of it, and the seconds that are left."""
     result = folder.result()
     if result is not None:
-        return "done", f"{len(result['rows'])} trials, {_error(result['rows'])}", 0.0
+        return "done", _error(result["rows"]), 0.0
     if not folder.path.is_dir():
         return "missing", "", 0.0
     said = folder.progress()

@@ -253,8 +253,9 @@ class Study:
 
     def caption(self) -> str:
         """The facts as a sentence."""
-        counted = ("trials", "test pictures")
-        said = [f"{value} {name}" if name in counted else f"{name} {value}" for name, value in self.facts().items()]
+        facts = self.facts()
+        counted = {name: name.removesuffix("s" * (facts[name] == "1")) for name in ("trials", "test pictures")}
+        said = [f"{value} {counted[name]}" if name in counted else f"{name} {value}" for name, value in facts.items()]
         text = "; ".join(said)
         return f"{text[0].upper()}{text[1:]}."
 
