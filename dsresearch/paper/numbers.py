@@ -47,7 +47,8 @@ def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
     yield from (("tested", f"{verdict['n_test']:,}"), ("trained", f"{rows['n_train'].iloc[0]:,}"))
     yield from (("margin", f"{verdict['margin_pp']:g}"), ("alpha", f"{verdict['alpha']:g}"))
     yield from (("picture", f"{100 / verdict['n_test']:.2f}"), ("models", f"{len(rows):,}"))
-    yield from ((key, f"{rows[key].iloc[0]}") for key in ("epochs", "width", "depth", "batch_size"))
+    settings = rows[["epochs", "width", "depth", "batch_size", "factor"]].iloc[0].dropna()  # width and depth, or factor
+    yield from ((key, f"{value:g}") for key, value in settings.items())
     yield "supported", f"{100 * verdict['planned']['chances_if_equal']['SUPPORTED']:.0f}"
     if verdict["planned"]["mde80_pp"] is not None:
         yield "mde", f"{verdict['planned']['mde80_pp']:.2f}"
