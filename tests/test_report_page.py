@@ -70,7 +70,14 @@ def test_the_page_stands_alone_and_every_picture_has_a_text(tmp_path: Path) -> N
         svg = unquote(attributes["src"].removeprefix("data:image/svg+xml,"))
         ElementTree.fromstring(svg)
         assert set(re.findall(r"font-family: ([^;\"]*)", svg)) == {"'DejaVu Sans', Verdana, sans-serif"}
-        assert not re.findall(r'(?:href|src)="(?!#)', svg), "a picture loads nothing"
+        assert not re.findall(r"""(?:href|src)=["'](?!#)""", svg), "a picture loads nothing"
+        assert not re.findall(r"<[^<>]*style=", svg)
+        styled = set(re.findall(r"class='(\w+)'", svg))
+        assert styled == set(re.findall(r"\.(s\d+)\{", svg)) != set(), "each style once, none lost"
+        drawn = {place[1:] for place in re.findall(r"#[\w-]+", svg)}
+        assert set(re.findall(r" id='([^']*)'", svg)) <= drawn, "nothing is named for nothing"
+        for place in re.findall(r"(?:href='#|url\(#)([\w-]+)", svg):
+            assert f" id='{place}'" in svg, "what is referred to is there"
         assert "prefers-color-scheme" in svg
     assert "script" not in {tag for tag, _ in seen.tags}
     assert not re.findall(r"https?://|@import|url\(", re.sub(r'"data:[^"]*"', '""', text))
