@@ -67,6 +67,14 @@ NOT_RESULTS = (
 )
 
 
+def test_a_number_that_a_study_has_not_is_no_number(drawn: Path) -> None:
+    """A published network has a factor, and neither width nor depth."""
+    numbers = (drawn / "generated/numbers.tex").read_text("utf-8")
+    assert r"\setresult{xception-digits-quick/factor}" in numbers
+    assert r"\setresult{xception-digits-quick/width}" not in numbers
+    assert r"\setresult{hybrid-digits-full/width}" in numbers
+
+
 def test_no_number_is_typed_in_the_text() -> None:
     body = TEXT.split(r"\begin{document}")[1].split(r"\begin{thebibliography}")[0]
     for pattern in NOT_RESULTS:

@@ -11,6 +11,7 @@ from study_builder import GAP, good_study, undrawn, write_epochs, write_study
 
 from dsresearch.report import Analysis, figures, page, read_study, tables
 from dsresearch.report.figures import figure_files
+from dsresearch.report.html import _as_address
 from dsresearch.report.words import QUALIFIERS, WORD_COLOURS, WORDS
 from dsresearch.statistics import Verdict
 
@@ -51,6 +52,13 @@ class Reader(HTMLParser):
 def written(folder: Path, drawn: bool = False) -> str:
     analysis = Analysis(read_study(folder))
     return page(analysis, tables(analysis), figures(analysis) if drawn else undrawn(analysis))
+
+
+def test_words_of_a_drawing_are_no_style_of_it() -> None:
+    said = 'a style="}*{display:none}" id="b" d="1.23456"'
+    svg = f'<svg><style>text{{}}</style><g id="c"><text style="fill: #222222" x="1.23456">{said}</text></g></svg>'
+    style = "<style>text{}.s0{fill: #222222}</style>"
+    assert unquote(_as_address(svg)) == f"<svg>{style}<g><text class='s0' x='1.23'>{said}</text></g></svg>"
 
 
 def test_the_page_stands_alone_and_every_picture_has_a_text(tmp_path: Path) -> None:

@@ -88,31 +88,30 @@ def picture_html(picture: Picture, told: str) -> str:
     )
 
 
+_TAG = re.compile(r"<\w[^<>]*>")
 _PLACES = re.compile(r' (?:d|x|y|transform|points)="[^"]*"')
 _FINER = re.compile(r"\d+\.\d{3,}")
-_TAG = re.compile(r"<[^<>]*>")
 
 
 def _as_address(svg: str) -> str:
     """A drawing as what follows `data:image/svg+xml,`, with as little escaped as an attribute in quotes allows.
 
-    Places are rounded to a hundredth of a point, a style stands once, and what nothing refers to has no identifier: a
-    third of the size, and it looks the same.
+    Places are rounded to a hundredth of a point, each style stands once, as a class, and what nothing refers to has no
+    identifier; it looks the same. Words between the tags stay as they are.
     """
-    svg = _PLACES.sub(lambda place: _FINER.sub(lambda number: f"{float(number[0]):.2f}", place[0]), svg)
-    svg = _styles_once(svg)
+    classes: dict[str, str] = {}
     known = set(re.findall(r"#([\w-]+)", svg))
-    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in known else "", svg)
-    svg = _TAG.sub(lambda tag: re.sub(r"=\"([^\"']*)\"", r"='\1'", " ".join(tag[0].split())), svg)
-    return quote(re.sub(r">\s+<", "><", svg), safe=" !$'()*+,-./:;<=>?@[\\]^_`{|}~")
 
+    def brief(tag: re.Match[str]) -> str:
+        text = _PLACES.sub(lambda place: _FINER.sub(lambda number: f"{float(number[0]):.2f}", place[0]), tag[0])
+        text = re.sub(r' style="([^"]*)"', lambda of: f' class="{classes.setdefault(of[1], f"s{len(classes)}")}"', text)
+        text = re.sub(r' id="([^"]*)"', lambda of: of[0] if of[1] in known else "", text)
+        return re.sub(r"=\"([^\"']*)\"", r"='\1'", " ".join(text.split()))
 
-def _styles_once(svg: str) -> str:
-    """The drawing with each of its styles as a class."""
-    names: dict[str, str] = {}
-    svg = re.sub(r' style="([^"]*)"', lambda found: f' class="{names.setdefault(found[1], f"s{len(names)}")}"', svg)
-    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
-    return svg.replace("</style>", f"{rules}</style>", 1)
+    svg = _TAG.sub(brief, svg)
+    rules = "".join(f".{name}{{{style}}}" for style, name in classes.items())
+    svg = re.sub(r">\s+<", "><", svg.replace("</style>", f"{rules}</style>", 1))
+    return quote(svg, safe=" !$'()*+,-./:;<=>?@[\\]^_`{|}~")
 
 
 def _size(svg: str) -> tuple[int, int]:
