@@ -31,6 +31,7 @@ rebuild: $(READY)  ## every table, figure and number anew from the committed row
 	$(BIN)/dsresearch cost --tables docs
 	$(BIN)/python benchmarks/scale_page.py
 	$(BIN)/python benchmarks/native_page.py
+	$(BIN)/python experiments/imagenet.py draw with out=results/imagenet-sized >/dev/null
 	$(BIN)/dsresearch paper
 	git diff --stat --exit-code -- README.md benchmarks/README.md docs paper results
 

@@ -43,7 +43,9 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
         return complain(str(error))
     except KeyboardInterrupt:
         return STOPPED if trains else INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does; a training has told of no end
+    except (
+        BrokenPipeError
+    ):  # the reader of our output has gone, as `head` does; a training has not reported its end, so 75
         sys.stderr.close()
         return STOPPED if trains else DONE
     except OSError as error:  # a disk that is full, a folder that has gone, a path that no system takes
@@ -163,9 +165,6 @@ def _verify(words: argparse.Namespace) -> int:
 def _cost(words: argparse.Namespace) -> int:
     from dsresearch import cost_tables
 
-    if words.tables:
-        print("\n".join(map(str, cost_tables.write(words.tables))))
-        return DONE
     cost_tables.main(
         words.name,
         classes=words.classes,
@@ -173,6 +172,7 @@ def _cost(words: argparse.Namespace) -> int:
         channels=words.channels,
         as_json=words.json,
         listing=words.list,
+        tables=words.tables,
     )
     return DONE
 

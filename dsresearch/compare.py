@@ -15,7 +15,6 @@ refused, in one line that says why. jax is never imported.
 
 import os
 from collections.abc import Hashable, Mapping
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ FACTORS = ("groups", "order", "residual", "activation", "normalise", "multiplier
 
 
 def read(*folders: Path | str) -> pd.DataFrame:
-    """The trained models of some studies, one row each.
+    """The trained models of some studies, a row under each name: a matched arm may be the arm at its own width.
 
     Columns: those of trials.csv, and before them `folder` (its name), `key`, `error_pct` (test error), `protocol_seed`,
     `margin_pp` and `alpha` as decided beforehand. Failed runs have no result and are left out. Raises InputError for a
@@ -79,29 +78,41 @@ def compare(rows: pd.DataFrame, key: str, baseline: str, *, margin: float | None
 def against(rows: pd.DataFrame, baseline: str) -> pd.DataFrame:
     """Every arm against one, a row each; an arm that cannot be paired has no numbers and its `note` says why.
 
-    `p_holm` corrects the sign-flip test for all the arms that are compared here, each once, whatever its names.
+    Two families of the sign-flip test are corrected by Holm. `p_holm`: all arms here, those with the same predictions
+    once, whatever their names; one with the baseline's own is tested against nothing. `p_holm_rivals`: the rivals of a
+    study under one match alone, which is the family of the verdict; NaN for others.
     """
     base = _arm(rows, "baseline", baseline)
     own = tuple(base[["folder", "key"]].iloc[0])
     arms = {names: arm for names, arm in rows.groupby(["folder", "key"], sort=False) if names != own}
     several = rows["folder"].nunique() > 1
     table = pd.DataFrame([_record(arm, base, several=several) for arm in arms.values()])
-    compared = table["pairs"] > 0 if len(table) else []
-    if any(compared):
-        models = [_models(names, arm) for names, arm in arms.items()]
-        tested = dict(zip(compress(models, compared), table.loc[compared, "p_sign_flip"].astype(float), strict=True))
-        adjusted = dict(zip(tested, holm(list(tested.values())), strict=True))
-        table.loc[compared, "p_holm"] = [adjusted[of] for of in compress(models, compared)]
-        table.loc[compared, "relation"] = [
-            _relation(row, base["alpha"].iloc[0]) for _, row in table[compared].iterrows()
-        ]
+    if not len(table):
+        return table
+    models = pd.Series([_models(names, arm) for names, arm in arms.items()], table.index)
+    family = [tuple(arm[["folder", "match", "role"]].iloc[0]) for arm in arms.values()]
+    tested = (table["pairs"] > 0) & (table["bit_identical"] < table["pairs"])
+    table["p_holm"] = _adjusted(table["p_sign_flip"], models, tested)
+    table.loc[(table["pairs"] > 0) & ~tested, "p_holm"] = 1.0  # the baseline's own predictions
+    for of in {one for one in family if one[2] == "rival"}:
+        rivals = tested & pd.Series([one == of for one in family], table.index)
+        table.loc[rivals, "p_holm_rivals"] = _adjusted(table["p_sign_flip"], models, rivals)[rivals]
+    paired, alpha = table["pairs"] > 0, base["alpha"].iloc[0]
+    table.loc[paired, "relation"] = [_relation(row, alpha) for _, row in table[paired].iterrows()]
     return table
 
 
+def _adjusted(p: pd.Series, models: pd.Series, tested: pd.Series) -> pd.Series:
+    """Holm's adjusted p of the tested rows, each of the models once; NaN for the others."""
+    once = dict(zip(models[tested], p[tested].astype(float), strict=True))
+    adjusted = dict(zip(once, holm(list(once.values())), strict=True)) if once else {}
+    return models.where(tested).map(adjusted).astype(float)
+
+
 def _models(names: Hashable, arm: pd.DataFrame) -> Hashable:
-    """What makes an arm's trained models the same under two names, as where it is its own at equal size."""
-    cells = frozenset(arm["cell_id"])
-    return names if "" in cells else (arm["folder"].iloc[0], cells)
+    """A key equal for two names of the same predictions in the same trials, so that Holm counts them once."""
+    kept = frozenset(zip(arm["trial"], arm["predictions_sha256"], strict=True))
+    return names if "" in set(arm["predictions_sha256"]) else kept
 
 
 def main(folders: list[Path], baseline: str, to: Path | None = None) -> int:
@@ -225,7 +236,8 @@ def _record(arm: pd.DataFrame, base: pd.DataFrame, several: bool) -> dict[str, A
     record: dict[str, Any] = {"folder": folder, "key": key, "arm": f"{folder}/{key}" if several else key}
     record |= {"pairs": 0 if reason else len(both), "error_mean_pct": float(arm["error_pct"].mean())}
     if reason:
-        empty = [*_NUMBERS, *(f"{name}_{end}" for name in _INTERVALS for end in ("lo", "hi")), "p_holm"]
+        empty = [*_NUMBERS, *(f"{name}_{end}" for name in _INTERVALS for end in ("lo", "hi"))]
+        empty += ["p_holm", "p_holm_rivals"]
         return record | dict.fromkeys(empty, np.nan) | {"relation": "no pairs", "bit_identical": 0, "note": reason}
     found = _compared(both, base.iloc[0])
     record |= {name: getattr(found, name) for name in _NUMBERS}
@@ -233,7 +245,13 @@ def _record(arm: pd.DataFrame, base: pd.DataFrame, several: bool) -> dict[str, A
         interval = getattr(found, name)
         record |= {f"{name}_lo": interval.lo, f"{name}_hi": interval.hi}
     same = int(both["bit_identical"].sum())
-    return record | {"p_holm": np.nan, "relation": "", "bit_identical": same, "note": _note(arm, base, both)}
+    return record | {
+        "p_holm": np.nan,
+        "p_holm_rivals": np.nan,
+        "relation": "",
+        "bit_identical": same,
+        "note": _note(arm, base, both),
+    }
 
 
 def _note(arm: pd.DataFrame, base: pd.DataFrame, both: pd.DataFrame) -> str:
@@ -274,7 +292,8 @@ _FIELDS = (
     Field("equivalence_margin", "smallest margin", "pp"),
     Field("p_tost", "p TOST"),
     Field("p_sign_flip", "p sign-flip"),
-    Field("p_holm", "p Holm"),
+    Field("p_holm", "p Holm, all"),
+    Field("p_holm_rivals", "p Holm, rivals"),
     Field("relation", "relation"),
     Field("note", "note"),
 )
@@ -285,9 +304,11 @@ def _table(studies: Mapping[str, Study], found: pd.DataFrame, base: pd.DataFrame
     captions = " ".join((f"{of}: " if len(studies) > 1 else "") + study.caption() for of, study in studies.items())
     legend = (
         "d is a model's test error less the baseline's of the same trial, in percentage points; A = mean of |d|, B = "
-        "|mean of d|; smallest margin: at which TOST would pass; p Holm: the sign-flip test for all arms of this "
-        "table; relation: equivalent where TOST passes at the study's margin, different where p Holm is below its "
-        "alpha; whether one arm is farther from the baseline than another, the report's table of the verdict says."
+        "|mean of d|; smallest margin: at which TOST would pass; p Holm of the sign-flip test: for all arms of this "
+        "table with predictions of their own, and for the rivals of a study under one match alone, the family of its "
+        "verdict; relation: equivalent where TOST passes at the study's margin, different where p Holm for all is "
+        "below its alpha; whether one arm is farther from the baseline than another, the report's table of the verdict "
+        "says."
     )
     rows = tuple(_cells(row) for row in found.to_dict("records"))
     return Table("compare", f"Every arm against {name}", f"{captions} {legend}", _FIELDS, rows)
@@ -304,6 +325,8 @@ def _cells(record: Mapping[str, Any]) -> dict[str, Any]:
         cells["a_bca95"] = "too few trials"
     for name in ("p_tost", "p_sign_flip", "p_holm"):
         cells[name] = f"{record[name]:.4f}" if paired else "no pairs"
+    rivals = record["p_holm_rivals"]
+    cells["p_holm_rivals"] = f"{rivals:.4f}" if np.isfinite(rivals) else "no rival" if paired else "no pairs"
     for name in ("a", "b", "mean", "sd", "equivalence_margin"):
         if not np.isfinite(record[name]):
             cells[name] = "one trial" if alone else "no pairs"

@@ -65,22 +65,52 @@ def as_row(name: str, found: cost.Cost) -> dict[str, Any]:
 
 
 def main(
-    name: str | None, *, classes: int | None, image: int | None, channels: str | None, as_json: bool, listing: bool
+    name: str | None,
+    *,
+    classes: int | None,
+    image: int | None,
+    channels: str | None,
+    as_json: bool,
+    listing: bool,
+    tables: Path | None,
 ) -> None:
-    """Print what a name costs, or all names."""
-    if listing:
-        if name is not None:
-            raise InputError(f"NAME={name!r} is not allowed with --list, which prints all: one of the two")
-        found = {each: cost.network(architecture) for each, architecture in catalogue.POINTS.items()}
-        if as_json:
-            print(json.dumps([as_row(each, of) for each, of in found.items()], indent=1))
-            return
-        width = max(map(len, found))
-        print(f"{'name':<{width}} {'trainable':>13} {'statistics':>11} {'multiply-adds':>16}")
-        for each, of in found.items():
-            print(f"{each:<{width}} {of.params:>13,} {of.stats:>11,} {of.macs:>16,}")
-        print(f"modules: {', '.join(SETUPS)}")
+    """Print what a name costs, or all names as published, or write the pages into the folder `tables`.
+
+    Raises:
+        InputError: no such name, an argument that is not allowed with it, or one that would not be read.
+    """
+    of_one = {"NAME": name, "--classes": classes, "--channels": channels, "--image": image}
+    if tables is not None:
+        _refuse_beside("--tables, which writes all pages", {**of_one, "--json": as_json, "--list": listing})
+        print("\n".join(map(str, write(tables))))
+    elif listing:
+        _refuse_beside("--list, which prints all as published", of_one)
+        _print_all(as_json)
+    else:
+        _print_one(name, classes, image, channels, as_json)
+
+
+def _refuse_beside(option: str, given: Mapping[str, Any]) -> None:
+    """Raise InputError for the first argument that was given beside an option that reads none of them."""
+    for name, value in given.items():
+        if value is not None and value is not False:  # 0 was given too
+            word = name if value is True else f"{name}={value!r}"
+            raise InputError(f"{word} is not allowed with {option}: one of the two")
+
+
+def _print_all(as_json: bool) -> None:
+    found = {each: cost.network(architecture) for each, architecture in catalogue.POINTS.items()}
+    if as_json:
+        print(json.dumps([as_row(each, of) for each, of in found.items()], indent=1))
         return
+    width = max(map(len, found))
+    print(f"{'name':<{width}} {'trainable':>13} {'statistics':>11} {'multiply-adds':>16}")
+    for each, of in found.items():
+        print(f"{each:<{width}} {of.params:>13,} {of.stats:>11,} {of.macs:>16,}")
+    print(f"modules: {', '.join(SETUPS)}")
+
+
+def _print_one(name: str | None, classes: int | None, image: int | None, channels: str | None, as_json: bool) -> None:
     if name is None:
         raise InputError("NAME is missing: a network or a module; `dsresearch cost --list` prints all")
     if name not in SETUPS and not catalogue.known(name):

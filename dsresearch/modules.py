@@ -2,7 +2,9 @@
 
 A module maps [N, H, W, C] to [N, H / stride, W / stride, features] without a last activation: the network puts
 BatchNorm and ReLU behind every module, so that only the module differs (Ghosh 2017, Figure 4). Each formulation has its
-own parameter tree and its own arithmetic; which of them are the same function is for `transport` to prove.
+own parameter tree and is written as its own sum; which of them are the same function is for `transport` to prove. Paths
+are laid side by side before they are computed (`operators.path_conv`), so that formulations of one function may come
+out the same to the bit.
 
 Initial weights are He-normal in the *fused* form: the fans are those of the whole sum over paths, whatever the shape in
 which a formulation stores its kernels. A literal per-path kernel [1, 1, 1, N] would get fan-in 1 and another

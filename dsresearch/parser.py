@@ -2,15 +2,20 @@
 
 import argparse
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
 from dsresearch import __version__
-from dsresearch.design import SETUPS
+from dsresearch.design import DTYPES, KERNELS, MATCHES, SETUPS
 from dsresearch.runtime import WRONG_INPUT
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
 _SHOWN = 1_500  # characters of an error from its beginning, and from its end
+
+# Typed again, because every command would wait for the import of `studies`; tests/test_plan.py compares.
+_STUDIES = "hybrid, continuum, residual, activation, twins, fractalnet, darknet, xception"
+_PROFILES = ("smoke", "quick", "full", "cpu", "paper", "confirm")
 
 ABOUT = """\
 What is a separable convolution? Trains the formulations of it side by side, with the controls that tell a difference
@@ -94,6 +99,11 @@ def _path(word: str) -> Path:
     return Path(word)
 
 
+def _choice(names: Iterable[str], default: str) -> str:
+    """`smoke, quick (default), full`: what an option may be."""
+    return ", ".join(f"{name} (default)" if name == default else name for name in names)
+
+
 def build() -> argparse.ArgumentParser:
     """The parser of all commands; `command` of what it reads is the command's name."""
     parser = _Parser(prog="dsresearch", description=ABOUT, formatter_class=_AS_WRITTEN)
@@ -115,15 +125,14 @@ def _add_run(commands: Any) -> None:
         formatter_class=_AS_WRITTEN,
     )
     run.set_defaults(command="run")
-    studies = "hybrid, continuum, residual, activation, twins, fractalnet, darknet, xception"
-    run.add_argument("study", metavar="STUDY", help=studies)
-    run.add_argument("--profile", default="quick", help="smoke, quick (default), full, cpu, paper, confirm: how large")
+    run.add_argument("study", metavar="STUDY", help=_STUDIES)
+    run.add_argument("--profile", default="quick", help=f"{_choice(_PROFILES, 'quick')}: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
     run.add_argument("--out", type=_path, metavar="DIR", help="the study's folder (default: runs/STUDY-DATA-PROFILE)")
     run.add_argument("--trials", type=int, metavar="T", help="models of each arm (default: the profile's)")
     run.add_argument("--setup", action="append", default=[], metavar="S", help="only this arm; repeat it for several")
     run.add_argument(
-        "--match", default="width", help="width (default), params or macs: what arms have equal to the baseline"
+        "--match", default="width", help=f"{_choice(MATCHES, 'width')}: what arms have equal to the baseline"
     )
     run.add_argument("--grid", type=_path, metavar="FILE", help="a grid of your own, as TOML")
     run.add_argument("--workers", type=int, metavar="N", help="cells at once (default: processors / threads a cell)")
@@ -229,11 +238,11 @@ def _add_bench(commands: Any) -> None:
     bench.add_argument("--setup", action="append", default=[], dest="setups", metavar="S", help="only this; repeat it")
     bench.add_argument("--mode", default="training", help="training (default), inference or scaling")
     bench.add_argument("--network", metavar="N", help="cpu, gpu or tiny (default: the device's)")
-    bench.add_argument("--dtype", help="float32 or bfloat16 (default: the network's)")
+    bench.add_argument("--dtype", help=f"{', '.join(DTYPES)} (default: the network's)")
     bench.add_argument("--rounds", type=int, metavar="N", help="turns of every side (default: 5, on a GPU 3)")
     bench.add_argument("--seconds", type=float, help="of one measurement (default: 1, on a GPU 0.5)")
     bench.add_argument("--minutes", type=float, default=0.0, help="end after so many, with what is done")
     bench.add_argument("--threads", type=int, metavar="N", help="CPU threads of each side (default: all cores)")
     bench.add_argument("--devices", type=int, default=1, metavar="N", help="that share each batch of ours (default: 1)")
-    bench.add_argument("--kernels", default="xla", help="whose convolutions on a CPU: xla (default), native or fused")
+    bench.add_argument("--kernels", default="xla", help=f"whose convolutions on a CPU: {_choice(KERNELS, 'xla')}")
     bench.add_argument("--to", type=_path, metavar="PATH", help="keep the JSON in this file, or dated in this folder")

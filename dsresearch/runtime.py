@@ -156,6 +156,16 @@ def peak_memory_mib() -> float:
     return peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
+def duration(seconds: float) -> str:
+    """How long something takes, for people: `42 s`, `3 min 20 s`, `2 h 5 min`, `1,200 h 0 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600:,} h {whole % 3600 // 60} min"
+
+
 def commit() -> tuple[str, bool]:
     """Commit of the checkout that this code runs from and whether it has changes; ('', False) outside of one.
 

@@ -270,7 +270,7 @@ class Program:
         return jax.tree.map(jnp.asarray, tree) if self.devices == 1 else sharding.placed(tree, self.mesh)
 
     def at_home(self, tree: Tree) -> Tree:
-        """What devices share as arrays of this process; as it is where one device has it all."""
+        """Device arrays as host arrays of this process; unchanged on one device."""
         return tree if self.devices == 1 else jax.device_get(tree)
 
     def fold(self, state: State, trial: Trial, pictures: Pictures, epochs: range) -> Iterator[tuple[int, State, Row]]:

@@ -342,6 +342,38 @@ def test_the_time_is_kept_and_what_is_done_stays(
     assert "the time is up" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("device", "name"),
+    [
+        ("NVIDIA H200", "h200"),
+        ("NVIDIA H100 80GB HBM3", "h100"),
+        ("NVIDIA H100 PCIe", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "a100"),
+        ("NVIDIA A100-PCIE-40GB", "a100"),
+        ("Tesla V100-SXM2-16GB", "v100"),
+        ("Tesla T4", "t4"),
+        ("NVIDIA GeForce RTX 4090", "rtx4090"),
+        ("NVIDIA RTX A6000", "rtxa6000"),
+        ("NVIDIA TITAN Xp", "titanxp"),
+        ("AMD Instinct MI300X", "mi300x"),
+        ("TPU v4", "tpuv4"),
+        ("NVIDIA", "gpu"),
+    ],
+)
+def test_the_file_of_an_accelerator_is_named_after_its_model(device: str, name: str) -> None:
+    assert table.device_name({"backend": "gpu", "device": device}) == name
+
+
+def test_the_file_of_a_processor_is_named_cpu() -> None:
+    assert table.device_name({"backend": "cpu", "device": "NVIDIA Grace"}) == "cpu"
+
+
+def test_the_time_left_of_a_long_table_is_told_in_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([0.0, 3650.0])
+    monkeypatch.setattr(table.time, "monotonic", lambda: next(times))
+    assert table.Clock(3).about(1, "a row") == "row 2 of 3, about 2 h 1 min left: a row"
+
+
 # --- what is printed and drawn ----------------------------------------------------------------------------------
 
 

@@ -149,9 +149,12 @@ def test_arms_of_one_setup_say_in_which_factor_they_differ(tmp_path: Path) -> No
     assert "activation" not in found.loc["b/hybrid", "note"], "another setup is another design anyhow"
 
 
-def test_holm_is_over_the_arms_that_were_compared(tmp_path: Path) -> None:
+def test_holm_is_over_the_arms_with_predictions_of_their_own(tmp_path: Path) -> None:
     found = against(read(write_study(tmp_path)), "separable")
-    compared = found[found["pairs"] > 0]
+    own = found["bit_identical"] == found["pairs"]  # nothing is there to test
+    assert set(found[own & (found["pairs"] > 0)]["key"]) == {"rerun"}
+    assert set(found[own & (found["pairs"] > 0)]["p_holm"]) == {1.0}
+    compared = found[(found["pairs"] > 0) & ~own]
     expected = multipletests(compared["p_sign_flip"], method="holm")[1]
     assert list(compared["p_holm"]) == pytest.approx(list(expected))
     relation = dict(zip(found["key"], found["relation"], strict=True))
@@ -160,9 +163,29 @@ def test_holm_is_over_the_arms_that_were_compared(tmp_path: Path) -> None:
     assert relation["split"] == "no pairs"
 
 
+def test_the_rivals_of_a_study_are_a_family_of_their_own(tmp_path: Path) -> None:
+    wrong = good_study(spread=60)
+    wrong |= {(arm, "", "params"): wrong[arm, "", "width"][::-1] for arm in ("inception", "resnext")}
+    found = against(read(write_study(tmp_path, wrong)), "separable").set_index("key")
+    families = [["inception", "resnext", "inception_reformulated"], ["inception@params", "resnext@params"]]
+    for family in families:
+        expected = multipletests(found.loc[family, "p_sign_flip"], method="holm")[1]
+        assert list(found.loc[family, "p_holm_rivals"]) == pytest.approx(list(expected))
+    others = found.index.difference([name for family in families for name in family])
+    assert found.loc[others, "p_holm_rivals"].isna().all()
+    assert (found.loc[families[0], "p_holm_rivals"] <= found.loc[families[0], "p_holm"]).all()
+
+
+def test_the_same_predictions_in_two_studies_are_one_test(tmp_path: Path) -> None:
+    one, two = write_study(tmp_path / "a"), write_study(tmp_path / "b", study="other")
+    alone = against(read(one), "separable").set_index("arm")["p_holm"]
+    both = against(read(one, two), "a/separable").set_index("arm")["p_holm"]
+    pd.testing.assert_series_equal(both.filter(like="a/").rename(lambda name: name[2:]), alone, check_names=False)
+    assert both["b/inception"] == both["a/inception"]
+
+
 def test_an_arm_under_two_names_is_one_test(tmp_path: Path) -> None:
     rows = read(write_study(tmp_path))
-    rows["cell_id"] = rows["key"]
     alone = against(rows, "separable").set_index("key")["p_holm"]
     twin = rows[rows["key"] == "inception"].assign(key="inception@params", match="params")
     both = against(pd.concat([rows, twin], ignore_index=True), "separable").set_index("key")["p_holm"]

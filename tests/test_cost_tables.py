@@ -71,6 +71,9 @@ def test_the_list_has_every_name(capsys: pytest.CaptureFixture[str]) -> None:
         (["separable", "--image", "0"], "--image=0 is not allowed"),
         (["resnext", "--channels", "12"], "--channels=12 is not allowed: 'resnext' divides its channels"),
         (["vgg16", "--list"], "NAME='vgg16' is not allowed with --list"),
+        (["--list", "--classes", "5"], "--classes=5 is not allowed with --list"),
+        (["--list", "--channels", "9", "--json"], "--channels='9' is not allowed with --list"),
+        (["--list", "--image", "0"], "--image=0 is not allowed with --list"),
         (["vgg16", "--classes", "0"], "classes=0 is not allowed"),
         (["vgg16", "--image", "31"], "image=31 is not allowed: too small for the strides, at least 32 pixels"),
     ],
@@ -81,6 +84,27 @@ def test_bad_input_is_one_line_and_two(words: list[str], message: str, capsys: p
     assert not out
     assert message in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["xception"], "NAME='xception'"),
+        (["--classes", "7"], "--classes=7"),
+        (["--channels", "9"], "--channels='9'"),
+        (["--image", "3"], "--image=3"),
+        (["--json"], "--json"),
+        (["--list"], "--list"),
+    ],
+)
+def test_what_the_pages_would_not_read_is_refused_and_nothing_is_written(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["cost", *words, "--tables", str(tmp_path / "pages")]) == 2
+    out, error = capsys.readouterr()
+    assert not out
+    assert error == f"error: {message} is not allowed with --tables, which writes all pages: one of the two\n"
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_committed_pages_are_what_the_command_writes(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import matplotlib as mpl
 import numpy as np
 import pytest
 from picture_files import encoded, folder_of
@@ -256,6 +257,9 @@ def test_the_page_of_a_run_is_drawn_from_its_files_and_says_on_what(tmp_path: Pa
     first = (tmp_path / "figure.png").read_bytes()
     draw(tmp_path)
     assert (tmp_path / "figure.png").read_bytes() == first
+    with mpl.rc_context({"axes.facecolor": "black", "font.size": 20, "lines.linewidth": 9, "axes.grid": True}):
+        draw(tmp_path)
+    assert (tmp_path / "figure.png").read_bytes() == first, "the user's matplotlibrc reaches no figure"
 
 
 # --- the experiment -----------------------------------------------------------------------------------------------

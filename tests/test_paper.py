@@ -128,6 +128,12 @@ def results(folder: Path, **about: Any) -> Results:
     return read_results(folder / "results", {"one": folder / "drawn"})
 
 
+def next_mean(values: np.ndarray, trials: int) -> tuple[float, float]:
+    """Where the mean of so many further values lies with a chance of 95 %: by the t law of two independent means."""
+    error = values.std(ddof=1) * np.sqrt(1 / len(values) + 1 / trials)
+    return stats.t(len(values) - 1, values.mean(), error).interval(0.95)
+
+
 @pytest.mark.parametrize(
     ("dataset", "profile", "expected"),
     [("CIFAR-10", "confirm", "reproduced"), ("CIFAR-10", "quick", "not run"), ("mine", "confirm", "not run")],
@@ -141,12 +147,21 @@ def test_figure_4_is_decided_on_cifar_10_at_190_epochs_alone(
     torn = CHECKS["difference"](found, arm="resnext", value=0.62, reading="B", against=float(row.value)).status
     assert torn == ("undecided" if expected == "reproduced" else "not run"), "an interval that holds both tells nothing"
     d = (np.array(good_study()["resnext", "", "width"]) - np.array(good_study()["separable", "", "width"])) / 100
-    interval = stats.ttest_1samp(d, 0).confidence_interval()
-    assert (float(row.lo), float(row.hi)) == pytest.approx((interval.low, interval.high), abs=0.005)
+    assert (float(row.lo), float(row.hi)) == pytest.approx(next_mean(d, 10), abs=0.005)
+    as_a = CHECKS["difference"](found, arm="hybrid", value=0.0, reading="A", against=9.0)
+    far = np.abs(np.array(good_study()["hybrid", "", "width"]) - np.array(good_study()["separable", "", "width"])) / 100
+    lo, hi = next_mean(far, 10)
+    assert (float(as_a.lo), float(as_a.hi)) == pytest.approx((max(0.0, lo), hi), abs=0.005)
     other = CHECKS["difference"](found, arm="resnext", value=5.0, reading="A", against=0.12).status
     assert other == ("not" if expected == "reproduced" else "not run")
     verdict = CHECKS["verdict"](found, reading="hybrid")
     assert verdict.value in ("SUPPORTED", "CONSISTENT", "UNDECIDED", "INVALID", "INCOMPLETE")
+
+
+def test_one_trial_decides_nothing_about_an_error(tmp_path: Path) -> None:
+    one = {key: values[:1] for key, values in good_study().items()}
+    row = CHECKS["error"](results(tmp_path, wrong=one, dataset="CIFAR-10"), arm="resnext", value=99.0)
+    assert (row.status, row.lo, row.hi) == ("not run", "", "")
 
 
 @pytest.mark.parametrize(("profile", "expected"), [("confirm", "reproduced"), ("quick", "not run")])
@@ -155,8 +170,7 @@ def test_an_error_is_held_against_its_interval_over_trials(tmp_path: Path, profi
     errors = np.array(good_study()["resnext", "", "width"]) / 100
     row = CHECKS["error"](found, arm="resnext", value=float(errors.mean()))
     assert row.status == expected
-    interval = stats.ttest_1samp(errors, 0).confidence_interval()
-    assert (float(row.lo), float(row.hi)) == pytest.approx((interval.low, interval.high), abs=0.005)
+    assert (float(row.lo), float(row.hi)) == pytest.approx(next_mean(errors, 1), abs=0.005)
     assert float(row.value) == pytest.approx(errors.mean(), abs=0.005)
     assert CHECKS["error"](found, arm="resnext", value=50.0).status == (
         "not" if expected == "reproduced" else "not run"

@@ -12,9 +12,9 @@ import pytest
 from dsresearch import data
 from dsresearch.cli import main
 from dsresearch.data import Pictures
-from dsresearch.design import InputError, Recipe, replace
+from dsresearch.design import DTYPES, KERNELS, MATCHES, InputError, Recipe, replace
 from dsresearch.record.store import Store
-from dsresearch.studies import PROFILES, STUDIES, Arm, Plan, Study
+from dsresearch.studies import PROFILES, STUDIES, Arm, Plan, Study, base_profile, custom_profile
 from dsresearch.studies.plan import Request, plan, refuse_large
 from dsresearch.studies.settings import read_grid
 
@@ -257,6 +257,25 @@ def test_one_value_changes_the_whole_study_controls_included() -> None:
 def test_what_the_profile_says_anyhow_leaves_it_what_it_is() -> None:
     assert planned(choices={"protocol.trials": [10], "recipe.epochs": [20]}).profile == "quick"
     assert planned(choices={"protocol.trials": [11]}).profile == "custom (from quick)"
+
+
+def test_the_name_of_a_custom_profile_says_its_base() -> None:
+    custom = planned(choices={"protocol.trials": [11]})
+    assert custom.profile == custom_profile("quick")
+    assert custom.base_profile == base_profile(custom.profile) == base_profile("quick") == "quick"
+
+
+def test_the_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """Typed again in the parser, which must not wait for the studies to be imported."""
+    for command, lists in {
+        "run": [list(STUDIES), list(PROFILES), MATCHES],
+        "bench": [DTYPES, KERNELS],
+    }.items():
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        said = " ".join(capsys.readouterr().out.split()).replace(" (default)", "")
+        for names in lists:
+            assert f" {', '.join(names)}" in said
 
 
 def test_setups_select_and_strangers_are_exploratory() -> None:

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+
+import pytest
 
 from dsresearch import cost, data, runtime
 from dsresearch.design import setup
@@ -56,4 +59,25 @@ def test_the_rate_is_that_of_the_protocols_kernels(tmp_path: Path) -> None:
     benchmark(tmp_path, runtime.processor(), "2026-01-02-cpu-native", 1e-3, kernels="native")
     assert estimate(MADE, MADE.cells, tmp_path) == before
     protocol = dataclasses.replace(MADE.protocol, kernels="native")
-    assert "hours" in estimate(dataclasses.replace(MADE, protocol=protocol), MADE.cells, tmp_path)
+    assert " h " in estimate(dataclasses.replace(MADE, protocol=protocol), MADE.cells, tmp_path)
+
+
+def test_a_long_time_is_told_in_whole_hours_and_none_as_a_second(tmp_path: Path) -> None:
+    for rate, said in ((1e-3, r"about [0-9,]{3,} h [0-9]+ min of training"), (1e15, "about 1 s of training")):
+        benchmark(tmp_path, runtime.processor(), rate=rate)
+        assert re.match(said, estimate(MADE, MADE.cells[:1], tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3599, "59 min 59 s"),
+        (7500, "2 h 5 min"),
+        (4.5e6, "1,250 h 0 min"),
+    ],
+)
+def test_a_duration_is_told_as_people_do(seconds: float, said: str) -> None:
+    assert runtime.duration(seconds) == said

@@ -1,7 +1,10 @@
 """From hand-made study folders to Table 4, figures and files; what cannot be said is named."""
 
 import csv
+import dataclasses
+import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -374,7 +377,38 @@ def test_beside_another_study_every_row_is_shown_twice_and_differences_are_count
     assert any(line.startswith("| `resnext`") and " missing " in line for line in printed.splitlines())
     assert files(there) == before
     main(here, beside=here)
-    assert "all 11 rows are the same, model by model" in capsys.readouterr().out
+    assert "all 11 rows are the same to the bit, model by model" in capsys.readouterr().out
+
+
+def test_beside_equal_errors_on_other_pictures_are_not_called_the_same(tmp_path, capsys):
+    def other(row):
+        return {**row, "predictions_sha256": "f" * 64} if row["arm"] == "hybrid" and row["trial"] == 1 else row
+
+    alone = {key: values[:3] if key[0] == "resnext" else values for key, values in good_study().items()}
+    here, there = write_study(tmp_path / "here", alone), write_study(tmp_path / "there", alone, change=other)
+    main(here, beside=there)
+    printed = capsys.readouterr().out
+    assert "1 of 11 rows differ from the other study: hybrid" in printed
+    assert any(line.startswith("| `hybrid`") and "equal errors" in line for line in printed.splitlines())
+
+
+def test_the_studys_own_folder_by_another_path_keeps_its_manifest_true(tmp_path, monkeypatch):
+    study = write_study(tmp_path / "study")
+    main(study)
+    write_study(study, good_study(spread=30))
+    monkeypatch.chdir(tmp_path)
+    main(Path("study"), to=study)
+    manifest = json.loads((study / "manifest.json").read_text())
+    assert manifest["verdict.json"]["sha256"] == hashlib.sha256((study / "verdict.json").read_bytes()).hexdigest()
+
+
+def test_a_model_under_several_names_is_counted_once(tmp_path):
+    study = write_study(tmp_path)
+    analysis = Analysis(read_study(study))
+    names = {("hybrid", "", "params"): ("hybrid", "", "width")}
+    twice = dataclasses.replace(analysis.study, namesakes=names)
+    assert len(twice.trials) == len(analysis.study.trials) + 10
+    assert twice.models == analysis.study.models == Analysis(twice).record()["models"] == len(analysis.study.rows_read)
 
 
 def test_bad_input_writes_nothing(tmp_path):

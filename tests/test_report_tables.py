@@ -230,6 +230,21 @@ def test_t7_is_filled_by_its_own_study_and_not_run_elsewhere(tmp_path: Path) -> 
     assert own[0]["error_mean_pct"] == "not run"
     assert (float(own[2]["diff_pp"]), own[2]["agrees"]) == (pytest.approx(-5.9), "yes")
     assert float(own[3]["error_mean_pct"]) == pytest.approx(11.9)
+    worse = {("darknet19", "", "width"): plain, ("darknet19_separable", "", "width"): [w + 300 for w in plain]}
+    own = rows(write_study(tmp_path / "c", worse, study="darknet", roles=roles), "fractal_dark")
+    assert own[2]["agrees"] == "no"
+
+
+def test_t7_decides_on_the_papers_schedule_alone_and_of_its_own_networks(tmp_path: Path) -> None:
+    plain = [1190, 1200, 1180, 1195, 1185, 1190, 1200, 1180]
+    names = ("darknet19", "darknet19_separable", "quicknet_dense", "quicknet_separable")
+    arms = {(name, "", "width"): [w - 590 * ("sep" in name) for w in plain] for name in names}
+    for profile, decided in (("cpu", "not decided"), ("confirm", "yes")):
+        study = write_study(tmp_path / profile, arms, study="darknet", roles={"darknet19": "baseline"}, profile=profile)
+        dark, quick = rows(study, "fractal_dark")[2::2]
+        assert (dark["agrees"], float(dark["paper_error_pct"])) == (decided, 6.03)
+        assert (quick["agrees"], quick["paper_error_pct"], quick["paper_statement"]) == ("none", "none", "none")
+        assert float(quick["diff_pp"]) == pytest.approx(-5.9)
 
 
 def test_t8_decides_only_on_the_papers_pictures_and_schedule(tmp_path: Path) -> None:
@@ -240,6 +255,8 @@ def test_t8_decides_only_on_the_papers_pictures_and_schedule(tmp_path: Path) -> 
     assert noisy["fig4-hybrid"]["status"] == "undecided"
     digits = by(rows(write_study(tmp_path / "c", dataset="digits"), "claims"), "claim_id")
     assert {row["status"] for row in digits.values()} == {"not run"}
+    for row in (found["fig4-resnext"], found["fig4-hybrid"]):  # of B, without the sign
+        assert 0 <= float(row["ours_t95_lo"]) <= float(row["ours"]) <= float(row["ours_t95_hi"])
     assert digits["fig4-resnext"]["caveat"] == "other pictures than the paper's; shown here: a difference"
     schedule = by(rows(write_study(tmp_path / "d", profile="full"), "claims"), "claim_id")
     assert schedule["fig4-hybrid"]["caveat"] == "not the paper's schedule; shown here: equality within the margin"

@@ -223,6 +223,17 @@ def test_capacity_is_cleared_by_both_matched_studies_of_the_same_verdict(tmp_pat
     assert "capacity-confounded" in record(study)["readings"]["hybrid"]["qualifiers"]
 
 
+def test_capacity_stays_confounded_where_a_matched_arm_is_not_of_equal_size(tmp_path):
+    wrong = good_study()
+    wrong |= {(arm, "", match): wrong[arm, "", "width"] for arm in ["hybrid", *GAP] for match in ("params", "macs")}
+    for size, says in ((1090, None), (1120, "matched arms that are not of equal size: resnext +12.0 % (macs)")):
+        grown = changed(("resnext", "", "macs"), macs_fwd=size)
+        study = write_study(
+            tmp_path / str(size), wrong, change=lambda row, grown=grown: grown({**row, "macs_fwd": 1000})
+        )
+        assert record(study)["readings"]["hybrid"]["qualifiers"].get("capacity-confounded") == says
+
+
 def predictions(wrong, redrawn, n_test):
     """Predicted classes with the given errors; each cell errs on the baseline's pictures but for a redrawn share."""
     rng = np.random.default_rng(5)

@@ -67,7 +67,7 @@ HOUSE = {
     "studies": Room("design documents runtime networks cost references data schema"),
     "record": Room("design documents schema studies", "tomli_w pyarrow pandas"),
     "exactness": Room(
-        "design runtime operators modules fused_form networks transport studies record",
+        "design runtime operators modules fused_form networks transport schema studies record",
         "jax flax optax numpy scipy",
         "jax flax optax",
     ),

@@ -149,6 +149,19 @@ def test_the_page_has_what_the_results_give() -> None:
     assert page.injected(page.PAGE, page.texts()) == page.PAGE.read_text(encoding="utf-8")
 
 
+def test_the_benchmark_exports_and_no_failure_is_a_timing(
+    stores: list[Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    scale, table = _script("scale"), stores[0] / "trials.csv"
+    before = table.stat().st_mtime_ns
+    assert scale.measured("export", scale.commands(stores[0])["export"])["wall_s"] > 0
+    assert table.stat().st_mtime_ns > before
+    ends_with_1 = [sys.executable, "-c", "raise SystemExit(1)"]
+    assert scale.measured("report", ends_with_1)["wall_s"] > 0
+    with pytest.raises(SystemExit, match="raise SystemExit"):
+        scale.measured("export", ends_with_1)
+
+
 def test_the_tables_of_our_kernels_are_those_of_their_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     for page, text in _script("native_page").pages().items():

@@ -255,3 +255,30 @@ def test_tost_power_is_that_of_simulation_off_the_centre():
 def test_one_trial_has_no_power():
     assert st.tost_power(0.3, 1, 0.25) == 0.0
     assert st.minimum_detectable_effect(0.3, 1) == math.inf
+
+
+def test_nineteen_of_twenty_replications_lie_in_their_interval() -> None:
+    """Where the interval of the mean, for which a replication's own noise does not exist, holds three of four."""
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.normal(2.0, 0.7, (20_000, 10)), rng.normal(2.0, 0.7, (20_000, 5)).mean(axis=1)
+    drawn = zip(ours.mean(axis=1), ours.std(axis=1, ddof=1), theirs, strict=True)
+    inside = [lo <= mean <= hi for m, s, mean in drawn for lo, hi in [st.replication_interval(m, s, 10, 5)]]
+    assert np.mean(inside) == pytest.approx(0.95, abs=0.005)
+    assert st.replication_interval(1.0, 0.0, 8, 1) == (1.0, 1.0)
+    assert st.replication_interval(1.0, math.nan, 1, 10) == (-math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"), [((-3, 1), (0, 3)), ((-1, 3), (0, 3)), ((1, 3), (1, 3)), ((-3, -1), (1, 3))]
+)
+def test_without_its_sign_an_interval_is_folded_at_0(interval: tuple[int, int], expected: tuple[int, int]) -> None:
+    assert st.folded(st.Interval(*interval)) == expected
+
+
+@pytest.mark.parametrize(("alpha", "expected"), [(0.05, False), (0.2, True)])
+def test_outside_the_margin_is_asked_at_the_level_of_the_study(alpha: float, expected: bool) -> None:
+    d = np.array([0.2, 0.5, 0.6, 0.3, 0.4, 0.35])
+    lo = stats.ttest_1samp(d, 0).confidence_interval(1 - alpha).low
+    assert bool(st.outside(d, 0.26, alpha)) == (lo > 0.26) == expected
+    found = st.compare(d, margin=0.26, alpha=alpha, n_test=100, n_train=1000)
+    assert found.outside == expected

@@ -163,6 +163,12 @@ def test_capacity_confounded_is_lifted_only_by_both_matched_arms(matched):
     assert "capacity-confounded" in judge(evidence(matched=matched)).qualifiers
 
 
+def test_capacity_confounded_stays_where_matched_arms_are_of_another_size():
+    found = judge(evidence(unequal=("resnext +12.0 % (macs)",)))
+    assert (found.word, list(found.qualifiers)) == ("SUPPORTED", ["capacity-confounded"])
+    assert "resnext +12.0 % (macs)" in found.qualifiers["capacity-confounded"]
+
+
 def test_sizes_that_agree_in_nothing_being_judged_lift_nothing():
     unjudged = judge(evidence(missing=("x",), matched={"params": "INCOMPLETE", "macs": "INCOMPLETE"}))
     assert unjudged.word == "INCOMPLETE"

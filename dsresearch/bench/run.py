@@ -24,7 +24,7 @@ from dsresearch.bench.cases import (
 from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
 from dsresearch.bench.table import Clock, Record, head, line, path_of, summary, writable
-from dsresearch.design import KERNELS, InputError, Protocol, one_of
+from dsresearch.design import DTYPES, KERNELS, InputError, Protocol, one_of
 from dsresearch.runtime import DONE, FAILED, cores, lacks
 
 START_SECONDS = 300.0  # for a worker to import its libraries and see its device
@@ -71,7 +71,7 @@ class Request:
         if self.network is not None:
             one_of("--network", self.network, NETWORKS)
         if self.dtype is not None:
-            one_of("--dtype", self.dtype, ("float32", "bfloat16"))
+            one_of("--dtype", self.dtype, DTYPES)
         for name in ("rounds", "seconds", "threads", "devices"):
             if getattr(self, name) is not None:
                 positive(f"--{name}", getattr(self, name))

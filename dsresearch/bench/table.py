@@ -1,6 +1,7 @@
 """A benchmark as people read it and as it is kept: the printed table, the JSON file, the progress. No jax."""
 
 import json
+import re
 import shlex
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from dsresearch.design import InputError
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "torch")
 FIGURE_4_IMAGES = 10 * 190 * 50_000  # trials, epochs, pictures: training images of one setup
+MAKERS = ("nvidia", "tesla", "geforce", "quadro", "amd", "instinct")  # words of a device's name before its model
 
 
 class Record:
@@ -50,7 +52,10 @@ class Record:
         }
 
     def keep(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file, whole or not at all.
+
+        Not by `schema.write_atomic`: a machine that only measures may lack pandas and pyarrow, which `schema` needs.
+        """
         projection = projected(self.rows)
         if projection:
             self.content["figure4"] = projection
@@ -90,8 +95,15 @@ def without_places(command: Sequence[str]) -> list[str]:
 
 
 def device_name(about: dict[str, str]) -> str:
-    """`cpu`, or the last word of an accelerator's name: `h200` of «NVIDIA H200»."""
-    return "cpu" if about["backend"] == "cpu" else about["device"].replace("-", " ").split()[-1].lower()
+    """`cpu`, or an accelerator's model: `h100` of «NVIDIA H100 80GB HBM3», `rtx4090` of «NVIDIA GeForce RTX 4090».
+
+    That is, without the maker, the words up to the first with a digit; what follows is memory or form.
+    """
+    if about["backend"] == "cpu":
+        return "cpu"
+    words = [word for word in re.findall("[a-z0-9]+", about["device"].lower()) if word not in MAKERS]
+    end = next((at for at, word in enumerate(words, 1) if re.search("[0-9]", word)), len(words))
+    return "".join(words[:end]) or about["backend"]
 
 
 def path_of(to: Path | None, about: dict[str, str], what: str = "") -> Path | None:
@@ -193,11 +205,5 @@ class Clock:
     def about(self, done: int, what: str) -> str:
         """`row 3 of 14, about 5 min 10 s left: ...`."""
         spent = time.monotonic() - self.began
-        left = f", about {duration(spent / done * (self.total - done))} left" if done else ""
+        left = f", about {runtime.duration(spent / done * (self.total - done))} left" if done else ""
         return f"row {done + 1} of {self.total}{left}: {what}"
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`."""
-    whole = round(seconds)
-    return f"{whole} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"

@@ -30,9 +30,9 @@ from dsresearch.exactness.measure import (
     step_bits,
 )
 from dsresearch.exactness.witness import measure, side_for, witness
+from dsresearch.schema import EXACT
 from dsresearch.transport import transport
 
-EXACT = 1e-10  # largest relative difference, float64, of what is called the same
 SEED = 20170118  # of weights and pictures, so that a table comes out the same again
 
 Said = Callable[[str], None]

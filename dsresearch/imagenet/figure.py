@@ -37,9 +37,9 @@ def draw(out: Path) -> str:
     result = json.loads((out / "result.json").read_text(encoding="utf-8"))
     with (out / "curve.csv").open(encoding="utf-8", newline="") as file:
         curve = list(csv.DictReader(file))
-    figure = _figure(curve, result)
     with mpl.rc_context():
-        mpl.rcdefaults()
+        mpl.rcdefaults()  # the user's matplotlibrc reaches no figure
+        figure = _figure(curve, result)
         for kind, metadata in _METADATA.items():
             sink = io.BytesIO()
             figure.savefig(sink, format=kind, metadata=dict(metadata), dpi=150)

@@ -161,6 +161,8 @@ def deformable_conv(
 ) -> Array:
     """Deformable convolution, version 2 with a mask (Zhu et al. 2019, Eq. 1), version 1 without (Dai et al. 2017).
 
+    No network here has one: it is among the techniques that the encyclopedia compares with a separable layer.
+
     Args:
         x: [N, H, W, C].
         kernel: [k, k', C / groups, M].

@@ -7,6 +7,7 @@ its values stand beside the paper's with the name of the study, and the claim is
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import optimize
@@ -14,10 +15,11 @@ from scipy import optimize
 from dsresearch import cost
 from dsresearch.paper.facts import Results
 from dsresearch.references.hybrid import TESTED, TRIALS
-from dsresearch.statistics import t_interval
+from dsresearch.statistics import Interval, folded, replication_interval
 from dsresearch.statistics.power import difference_sd, run_sd, tost_power
 
 _SIMULATED = 20_000  # studies
+PRINTED = "the printed values"  # the source of what a paper's own numbers say of its sentence
 STATUSES = ("reproduced", "not", "undecided", "not run")
 
 
@@ -43,38 +45,47 @@ def _word(holds: bool) -> str:
 
 
 def difference(results: Results, arm: str, value: float, reading: str, against: float) -> Finding:
-    """A row of Figure 4 under a reading of its statistic, with its interval; decided by the papers' own setting alone.
+    """A row of Figure 4 under a reading of its statistic; decided by the papers' own setting alone.
 
-    A has its BCa interval; B = |mean of d| has the paired t interval of the mean, folded at 0. One that also holds
-    `against`, which the figure tells the arm apart from, decides nothing.
+    The interval is where the figure would print the row with a chance of 95 %, were its trials ours: it has the noise
+    of the paper's ten trials as well as of ours. One that also holds `against`, which the figure tells the arm apart
+    from, decides nothing.
     """
     chosen = results.hybrid()
     found = chosen[1].comparison(arm) if chosen else None
-    if chosen is None or found is None or None in (*found["a_bca95"], *found["t95"]):
+    if chosen is None or found is None or found["trials"] < 2:
         return NOT_RUN
     name, study = chosen
-    lo, hi = found["a_bca95"] if reading == "A" else _folded(*found["t95"])
+    lo, hi = _printed_again(found, reading)
     inside, other = (round(lo, 2) <= one <= round(hi, 2) for one in (value, against))
     word = "undecided" if inside and other else _word(inside)
     ours = f"{found[reading.lower()]:.2f}"
     return Finding(word if study.decides else "not run", ours, f"{lo:.2f}", f"{hi:.2f}", name)
 
 
-def _folded(lo: float, hi: float) -> tuple[float, float]:
-    """The interval of |x| from that of x."""
-    return (0.0 if lo <= 0 <= hi else min(abs(lo), abs(hi))), max(abs(lo), abs(hi))
+def _printed_again(found: Mapping[str, Any], reading: str) -> Interval:
+    """Where A, mean |d|, or B, |mean d|, of the paper's number of further trials lies with a chance of 95 %."""
+    trials, mean, spread = found["trials"], found["mean"], found["sd"]
+    if reading == "B":
+        return folded(replication_interval(mean, spread, trials, TRIALS))
+    squares = (trials - 1) * spread**2 + trials * (mean**2 - found["a"] ** 2)  # sum of (|d| - A)^2
+    lo, hi = replication_interval(found["a"], math.sqrt(max(0.0, squares) / (trials - 1)), trials, TRIALS)
+    return Interval(max(0.0, lo), hi)
 
 
 def error(results: Results, arm: str, value: float) -> Finding:
-    """The test error of an arm, per cent, with its t interval over trials; decided by the papers' own setting alone."""
+    """The test error of an arm, per cent, beside the paper's one training; decided by its own setting alone.
+
+    The interval is where one more training of ours would err with a chance of 95 %.
+    """
     chosen = results.of_arm(arm)
     if chosen is None:
         return NOT_RUN
     name, study = chosen
     errors = study.rows.loc[study.rows["key"] == arm, "error_pct"].to_numpy()
-    lo, hi = map(float, t_interval(errors, 0.95))
-    if math.isnan(lo):  # one trial
+    if len(errors) < 2:
         return Finding("not run", f"{errors.mean():.2f}", source=name)
+    lo, hi = replication_interval(errors.mean(), float(errors.std(ddof=1)), len(errors), theirs=1)
     word = _word(round(lo, 2) <= value <= round(hi, 2)) if study.decides else "not run"
     return Finding(word, f"{errors.mean():.2f}", f"{lo:.2f}", f"{hi:.2f}", name)
 
@@ -138,7 +149,7 @@ def printed(
 ) -> Finding:
     """What the paper's printed values say of its own sentence: their change, or their ratio."""
     first, second = values[:2]
-    source = "the printed values"
+    source = PRINTED
     if gains:
         ratio = (values[0] / values[1] - 1) / (values[2] / values[3] - 1)
         return Finding(_word(ratio > 1), f"{ratio:.1f}", source=source)

@@ -5,13 +5,21 @@ from typing import Any
 
 import pandas as pd
 
+from dsresearch.compare import against
 from dsresearch.design import Protocol
-from dsresearch.paper.checks import expected_noise
+from dsresearch.paper.checks import PRINTED, expected_noise
 from dsresearch.paper.claims import Claims
 from dsresearch.paper.facts import Results, StudyFacts, key_of
 from dsresearch.references.hybrid import DESIGNS, EPOCHS
 from dsresearch.report.planning import PRINTED_STUDIES, chance_of_support
 from dsresearch.statistics.power import PLANNED_ERROR
+
+# Arms of several studies beside an arm of one of them: what is compared, by the name that its numbers have.
+BESIDE = {
+    "batchnorm-relu": (
+        ("hybrid-digits-full", "activation-digits-full"), "activation-digits-full/separable_batchnorm_relu"
+    ),
+}  # fmt: skip
 
 
 def numbers(results: Results, claims: Claims) -> dict[str, str]:
@@ -19,12 +27,17 @@ def numbers(results: Results, claims: Claims) -> dict[str, str]:
     found = dict(_planning())
     for name, study in results.studies.items():
         found |= {f"{name}/{key}": text for key, text in _of_study(study)}
+    for name, (studies, baseline) in BESIDE.items():
+        if all(study in results.studies for study in studies):
+            rows = pd.concat([results.studies[study].rows for study in studies], ignore_index=True)
+            found |= {f"{name}/{key}": text for key, text in _beside(rows, baseline)}
     for name, count in results.counts.items():
         found |= {f"count/{name}/{key}": f"{count[key]:,}" for key in ("trainable", "macs")}
     found |= {f"claims/{status}": str(n) for status, n in claims.counts().items()}
     found["claims/all"] = str(len(claims.rows))
     trained = [row for row in claims.rows if row["status"] != "not run" and row["ours_from"] in results.studies]
     found["claims/trained"] = str(len(trained))
+    found["claims/printed"] = str(sum(row["ours_from"] == PRINTED for row in claims.rows))
     found |= {f"paper/{row['id']}": str(row["paper_value"]) for row in claims.rows}
     return found
 
@@ -41,12 +54,22 @@ def _planning() -> Iterator[tuple[str, str]]:
         yield f"design/{profile}/supported", f"{100 * chance:.0f}"
 
 
+def _beside(rows: pd.DataFrame, baseline: str) -> Iterator[tuple[str, str]]:
+    """The rivals of a study beside an arm of another one, by both families of Holm's correction."""
+    table = against(rows, baseline)
+    for of in table[table["p_holm_rivals"].notna()].to_dict("records"):
+        yield f"{of['key']}/mean", f"{of['mean'] + 0.0:+.2f}"
+        yield f"{of['key']}/mean-interval", f"[{of['t95_lo'] + 0.0:+.2f}, {of['t95_hi'] + 0.0:+.2f}]"
+        yield f"{of['key']}/holm-rivals", f"{of['p_holm_rivals']:.2g}"
+        yield f"{of['key']}/holm-all", f"{of['p_holm']:.2g}"
+
+
 def _of_study(study: StudyFacts) -> Iterator[tuple[str, str]]:
     verdict, rows = study.verdict, study.rows
     yield from ((key, str(verdict[key])) for key in ("dataset", "profile", "trials", "verdict"))
     yield from (("tested", f"{verdict['n_test']:,}"), ("trained", f"{rows['n_train'].iloc[0]:,}"))
     yield from (("margin", f"{verdict['margin_pp']:g}"), ("alpha", f"{verdict['alpha']:g}"))
-    yield from (("picture", f"{100 / verdict['n_test']:.2f}"), ("models", f"{len(rows):,}"))
+    yield from (("picture", f"{100 / verdict['n_test']:.2f}"), ("models", f"{verdict['models']:,}"))
     settings = rows[["epochs", "width", "depth", "batch_size", "factor"]].iloc[0].dropna()  # width and depth, or factor
     yield from ((key, f"{value:g}") for key, value in settings.items())
     yield "supported", f"{100 * verdict['planned']['chances_if_equal']['SUPPORTED']:.0f}"

@@ -104,7 +104,7 @@ def main(
     for name in (one.name for one in drawn if one.absent):
         for kind in ("pdf", "png", "csv"):  # those of an earlier report would say what is no longer so
             (target / "figures" / f"{name}.{kind}").unlink(missing_ok=True)
-    if target == Path(folder):
+    if target.resolve() == Path(folder).resolve():
         write_manifest(target, made)
     print("\n".join(printed))
     print(f"written to {one_line(target)}: report.html (the page to read), tables/, figures/, verdict.json")

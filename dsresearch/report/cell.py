@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsresearch.design import Design, Protocol, Recipe
-from dsresearch.studies import PROFILES, STUDIES, settings_of
+from dsresearch.studies import PROFILES, STUDIES, base_profile, settings_of
 
 # Keys that say how a study is computed, and not what: they change bits, as another device does.
 HOW_COMPUTED = {
@@ -44,7 +44,7 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     A custom profile is spelled out key by key, an arm of a grid with its setup and all values of its grid: what is done
     is skipped.
     """
-    profile, base = str(about["profile"]), base_profile(about)
+    profile, base = str(about["profile"]), base_profile(str(about["profile"]))
     words = ["dsresearch", "run", str(about["study"]), "--data", str(about["data"]["name"]), "--profile", base]
     if cell.match != "width":
         words += ["--match", cell.match]
@@ -82,7 +82,7 @@ def changed_keys(about: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "changed" in about:
         return dict(about["changed"])
-    study, base = about["study"], base_profile(about)
+    study, base = about["study"], base_profile(str(about["profile"]))
     profile = settings_of(study, base) if study in STUDIES and base in PROFILES else {}
     designs = [entry["design"] for entry in about["cells"] if isinstance(entry.get("design"), dict)]
     of_stack = [design for design in designs[:1] if "formulation" in design]
@@ -100,14 +100,9 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def base_profile(about: Mapping[str, Any]) -> str:
-    """The named profile behind a custom one."""
-    return str(about["profile"]).removeprefix("custom (from ").removesuffix(")")
-
-
 def trained_as(about: Mapping[str, Any]) -> str:
     """The profile whose training a study is: the named one where only its way of computing was changed."""
-    return base_profile(about) if changed_keys(about).keys() <= HOW_COMPUTED else str(about["profile"])
+    return base_profile(str(about["profile"])) if changed_keys(about).keys() <= HOW_COMPUTED else str(about["profile"])
 
 
 def spans(numbers: list[int]) -> str:

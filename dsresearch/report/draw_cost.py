@@ -31,8 +31,8 @@ from dsresearch.report.style import (
     source_of,
     style,
 )
-from dsresearch.report.table4 import CONTROLS
 from dsresearch.report.table_noise import excess_rows
+from dsresearch.studies import CONTROLS
 
 # --- F6 ---------------------------------------------------------------------------------------------------------
 

@@ -60,32 +60,16 @@ def null(analysis: Analysis) -> Picture:
     paper = {name: DIFFERENCES[name] for name in {cell.setup for cell in arms} & set(DIFFERENCES) - {"separable"}}
     top = max([*a, *b, *(max(found.a, found.b) for found in arms.values()), *paper.values()]) * 1.05
     bins = _bins(top, 100 / analysis.study.n_test / len(seed))
-    look, rows = looks(analysis.study.cells), []
+    look = looks(analysis.study.cells)
+    values_of = {"A": {cell: found.a for cell, found in arms.items()}, "B": {c: found.b for c, found in arms.items()}}
     with style():
         figure = Figure(figsize=(COLUMN, 3.3), layout="constrained")
         panels = figure.subplots(2, 1, sharex=True)
-        for axes, reading, values in zip(panels, "AB", (a, b), strict=True):
-            share, _ = np.histogram(values, bins)
-            density = share / len(values) / (bins[1] - bins[0])
-            axes.stairs(
-                density, bins, fill=True, color="#b8c4cf", alpha=0.9, linewidth=0, label="identical formulations"
-            )
-            rows += [
-                (reading, "identical", "none", at, value)
-                for at, value in zip((bins[:-1] + bins[1:]) / 2, density, strict=True)
-            ]
-            high = float(density.max())
-            values_of = {cell: found.a if reading == "A" else found.b for cell, found in arms.items()}
-            _draw_arms(axes, values_of, look, high, near=0.02 * top)
-            rows += [(reading, "here", cell.name, value, np.nan) for cell, value in values_of.items()]
-            for name, said in sorted(paper.items(), key=lambda item: item[1]):
-                axes.plot([said] * 2, [1.08 * high, 1.22 * high], color="#b3261e", lw=1.2)
-                rows.append((reading, "paper", name, said, np.nan))
-            if paper:
-                axes.plot([], [], color="#b3261e", lw=1.2, label="the paper's values")
-            axes.set_ylim(0, 1.3 * high)
-            axes.set_yticks([])
-            axes.set_ylabel({"A": "A = mean |d|", "B": "B = |mean d|"}[reading])
+        rows = [
+            (reading, *row)
+            for axes, reading, null in zip(panels, "AB", (a, b), strict=True)
+            for row in _draw_reading(axes, reading, null, bins, values_of[reading], look, paper)
+        ]
         panels[-1].set_xlabel("percentage points")
         handles, names = panels[0].get_legend_handles_labels()
         legend_above(figure, handles, names, handlelength=1.2)
@@ -94,6 +78,37 @@ def null(analysis: Analysis) -> Picture:
         return picture(
             "f3_null", figure, drawn, title=title, caption=caption, alt=alt, source=source_of(analysis.study)
         )
+
+
+def _draw_reading(
+    axes: Axes,
+    reading: str,
+    null: np.ndarray,
+    bins: np.ndarray,
+    arms: Mapping[Cell, float],
+    look: Mapping[Cell, Look],
+    paper: Mapping[str, float],
+) -> list[tuple[str, str, float, float]]:
+    """One reading's distribution with ticks for arms and paper; what is drawn: what, name, value, density."""
+    share, _ = np.histogram(null, bins)
+    density = share / len(null) / (bins[1] - bins[0])
+    axes.stairs(density, bins, fill=True, color="#b8c4cf", alpha=0.9, linewidth=0, label="identical formulations")
+    high = float(density.max())
+    _draw_arms(axes, arms, look, high, near=0.02 * bins[-1])
+    papers = sorted(paper.items(), key=lambda item: item[1])
+    for _, said in papers:
+        axes.plot([said] * 2, [1.08 * high, 1.22 * high], color="#b3261e", lw=1.2)
+    if paper:
+        axes.plot([], [], color="#b3261e", lw=1.2, label="the paper's values")
+    axes.set_ylim(0, 1.3 * high)
+    axes.set_yticks([])
+    axes.set_ylabel({"A": "A = mean |d|", "B": "B = |mean d|"}[reading])
+    middles = (bins[:-1] + bins[1:]) / 2
+    return [
+        *(("identical", "none", float(at), float(value)) for at, value in zip(middles, density, strict=True)),
+        *(("here", cell.name, value, np.nan) for cell, value in arms.items()),
+        *(("paper", name, said, np.nan) for name, said in papers),
+    ]
 
 
 def _draw_arms(axes: Axes, values: Mapping[Cell, float], look: Mapping[Cell, Look], high: float, near: float) -> None:

@@ -155,6 +155,8 @@ def factor(analysis: Analysis) -> Picture | None:
     groups: dict[str, list[Contrast]] = {}
     for one in found:
         groups.setdefault(one.at.words, []).append(one)
+    if len(groups) > _MOST:
+        caption += f" Curves: the first {_MOST} of {len(groups)} panels."
     curves = profile_rows(analysis, epochs)
     curves = curves[curves["quantity"] == "test_error_pct"]
     shown = {words: _values(analysis, members) for words, members in list(groups.items())[:_MOST]}

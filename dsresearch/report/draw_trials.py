@@ -30,8 +30,9 @@ from dsresearch.report.style import (
     source_of,
     style,
 )
-from dsresearch.report.table4 import CONTROLS, paper_value
+from dsresearch.report.table4 import paper_value
 from dsresearch.statistics import t_interval
+from dsresearch.studies import CONTROLS
 
 _PAPER = "#b3261e"  # the paper's values, in no arm's colour
 
@@ -128,18 +129,19 @@ def forest(analysis: Analysis) -> Picture:
         axes.set_xlabel("d, percentage points")
         _forest_legend(figure, axes, protocol.margin, narrow, bool(drawn["paper_abs_diff_pp"].notna().any()))
         return picture(
-            "f2_forest", figure, drawn, title=title, caption=caption, alt=_forest_alt(drawn, protocol.margin, narrow),
+            "f2_forest", figure, drawn, title=title, caption=caption, alt=_forest_alt(analysis, cells, drawn, narrow),
             source=source_of(analysis.study),
         )  # fmt: skip
 
 
-def _forest_alt(drawn: pd.DataFrame, margin: float, narrow: float) -> str:
-    inside = drawn[(drawn["t_tost_lo"] > -margin) & (drawn["t_tost_hi"] < margin)]
-    outside = drawn[(drawn["t95_lo"] > margin) | (drawn["t95_hi"] < -margin)]
-    names = ", ".join(inside["name"]) or "none"
+def _forest_alt(analysis: Analysis, cells: list[Cell], drawn: pd.DataFrame, narrow: float) -> str:
+    margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
+    inside = drawn[(drawn["t_tost_lo"] > -margin) & (drawn["t_tost_hi"] < margin)]["name"]
+    outside = [cell.name for cell in cells if analysis.comparisons[cell].outside]
     return (
         f"Intervals of {len(drawn)} arms and controls. Wholly inside the margin of {margin:g} percentage points by the "
-        f"{narrow:g} % interval: {names}. Wholly outside by the 95 % interval: {', '.join(outside['name']) or 'none'}."
+        f"{narrow:g} % interval: {', '.join(inside) or 'none'}. Wholly outside by the {100 - 100 * alpha:g} % "
+        f"interval: {', '.join(outside) or 'none'}."
     )
 
 

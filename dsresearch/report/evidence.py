@@ -10,12 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from dsresearch.references.hybrid import DESIGNS
+from dsresearch.references.hybrid import DESIGNS, RIVALS
 from dsresearch.report.cell import Cell, one_line, spans, trained_as
 from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
-from dsresearch.report.pairs import pairs
+from dsresearch.report.pairs import EQUAL_SIZE, match_deviation, pairs
 from dsresearch.report.planning import chance_of_support
 from dsresearch.report.study import Study
+from dsresearch.schema import EXACT
 from dsresearch.statistics import (
     RULE_VERSION,
     Comparison,
@@ -30,10 +31,8 @@ from dsresearch.statistics.paired import Floats
 from dsresearch.statistics.power import planned
 from dsresearch.statistics.verdict import GATED_CONTROLS, word_at
 
-RIVALS = ("inception", "resnext", "inception_reformulated")  # the paper's Figure 4
 REQUIRED_CONTROLS = ("rerun", "bit", "exact", "seed")
 _AT_ONCE = 1_000_000  # differences picture by picture that are held at once
-EXACT = 1e-10  # largest relative difference in float64 of outputs and gradients
 
 
 class Analysis:
@@ -252,6 +251,16 @@ class Analysis:
         }
         return judge(self.evidence(reading, "width", matched))
 
+    @functools.cached_property
+    def unequal(self) -> tuple[str, ...]:
+        """The matched rivals and readings whose nearest width misses the baseline's size by more than EQUAL_SIZE %."""
+        out = []
+        for cell in self.study.cells:
+            off = match_deviation(self.study, cell)
+            if not isinstance(off, str) and abs(off) > EQUAL_SIZE and not cell.control_kind:
+                out.append(f"{cell.arm} {off:+.1f} % ({cell.match})")
+        return tuple(out)
+
     def evidence(self, reading: str, match: str, matched: Mapping[str, str]) -> Evidence:
         """All that the rule asks about one reading, among the arms of one match."""
         study = self.study
@@ -282,6 +291,7 @@ class Analysis:
             alpha=study.protocol.alpha,
             profile=trained_as(study.about),
             matched=matched,
+            unequal=self.unequal,
             discordance=self.discordance,
         )
 
@@ -328,6 +338,7 @@ class Analysis:
             "trained_as": trained_as(study.about),
             "dataset": study.dataset,
             "trials": study.protocol.trials,
+            "models": study.models,
             "n_test": study.n_test,
             "margin_pp": study.protocol.margin,
             "alpha": study.protocol.alpha,

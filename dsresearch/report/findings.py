@@ -5,10 +5,10 @@ from scipy import stats
 from dsresearch.report.cell import Cell, one_line
 from dsresearch.report.evidence import Analysis, is_baseline
 from dsresearch.report.factors import Series, compared, contrasts, difference, errors, series
+from dsresearch.report.pairs import EQUAL_SIZE
 from dsresearch.statistics import Comparison, holm, sd_interval
 
 POWER = 0.8  # with which a difference of the margin should be found
-NEAR = 10  # per cent by which a width may miss a size and still be compared as equal
 
 
 def interior(analysis: Analysis) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _matched(analysis: Analysis, found: list[Series]) -> str:
 def _at_equal_size(analysis: Analysis, matched: Series) -> str:
     study, first = analysis.study, min(matched.arms)
     off = _misses(analysis, matched)
-    near = [g for g in matched.arms if abs(off[g]) <= NEAR]
+    near = [g for g in matched.arms if abs(off[g]) <= EQUAL_SIZE]
     best = min(near, key=lambda g: float(errors(study, matched.arms[g]).mean()))
     if matched.arms[best] == matched.end:
         lowest = "the separable end"
@@ -107,7 +107,7 @@ def _at_equal_size(analysis: Analysis, matched: Series) -> str:
     ends = _said(_against(analysis, matched.arms[first], matched.end))
     beginning = _beginning(first, f"{off[first]:+.0f} % of the size")
     return (
-        f"{beginning} is {ends} from separable, and of the group counts whose widths come within {NEAR} % "
+        f"{beginning} is {ends} from separable, and of the group counts whose widths come within {EQUAL_SIZE} % "
         f"(G = {', '.join(map(str, near))}) the lowest mean error is that of {lowest}"
     )
 

@@ -113,7 +113,7 @@ def _head(analysis: Analysis) -> str:
     question = about.title if about else f"Study {one_line(study.about['study'])}"
     return (
         f"<header><h1>{escape(question)}</h1>\n"
-        f'<p class="lead">{len(study.trials):,} trained models on {escape(one_line(study.dataset))}, '
+        f'<p class="lead">{study.models:,} trained models on {escape(one_line(study.dataset))}, '
         f"profile {escape(one_line(study.about['profile']))}: {study.protocol.trials} paired trials of "
         f"{study.n_train:,} training and {study.n_test:,} test pictures.</p></header>"
     )

@@ -27,6 +27,20 @@ _HASHES = ("split_sha256", "params_sha256", "predictions_sha256")
 _READ = ["trial", "n_test", *RESULT, *MODE, *DIFFERENCES, *_HASHES]  # columns of trials.csv
 
 
+EQUAL_SIZE = 10  # per cent by which a width may miss a size and still be taken as equal to it
+
+
+def match_deviation(study: Study, cell: Cell) -> float | str:
+    """How far a matched arm is from the baseline in what is matched, per cent; or why there is no such number."""
+    column = {"params": "params", "macs": "macs_fwd"}.get(cell.match)
+    if column is None:
+        return "not matched"
+    own, base = study.values(cell, column), baseline_of(study, cell)[column]
+    if not len(own) or not len(base):
+        return "missing" if not len(own) else "no baseline"
+    return float(100 * (own[0] / base.iloc[0] - 1))
+
+
 def baseline_of(study: Study, cell: Cell) -> pd.DataFrame:
     """The rows that a cell's rows are paired with, by trial.
 

@@ -78,8 +78,9 @@ def _needed(analysis: Analysis, d: np.ndarray, needed: int | None) -> str:
     protocol = analysis.study.protocol
     few, many = (trials_needed(sigma, protocol.margin, protocol.alpha) for sigma in sd_interval(float(sd(d)), len(d)))
     return (
-        f"To show equal arms to lie within ±{protocol.margin:g} pp with that chance takes {_count(needed)} trials "
-        f"({_count(few)} to {_count(many)} over the interval of the spread)."
+        f"To show one equal arm to lie within ±{protocol.margin:g} pp with that chance takes {_count(needed)} trials "
+        f"({_count(few)} to {_count(many)} over the interval of the spread). SUPPORTED takes more: it asks this of the "
+        "hybrid and of the controls, and every rival to be farther."
     )
 
 

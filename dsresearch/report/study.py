@@ -89,6 +89,11 @@ class Study:
         done = self.rows_read[self.rows_read["status"] != "failed"]
         return self._under_all_names(done.astype({"test_wrong": "int64", "train_wrong": "int64"}))
 
+    @property
+    def models(self) -> int:
+        """Trained models that have a result, each once whatever its names."""
+        return int((self.rows_read["status"] != "failed").sum())
+
     def _under_all_names(self, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows, once under each name of their cell: a matched arm may be the arm at its own width."""
         copies = []

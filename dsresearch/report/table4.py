@@ -6,12 +6,12 @@ from typing import Any
 from dsresearch.references.hybrid import DIFFERENCES
 from dsresearch.report.cell import Cell, spans
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.pairs import baseline_of, other_settings
+from dsresearch.report.pairs import baseline_of, match_deviation, other_settings
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import FEWEST_TO_RESAMPLE, Comparison, Interval, null_percentile
+from dsresearch.studies import CONTROLS
 
 PARTS = ("paper", "arm", "control", "reading", "exploratory", "params matched", "macs matched")  # in its order
-CONTROLS = ("rerun", "bit", "exact", "seed", "split")
 
 FIELDS = (
     Field("part", "part"),
@@ -138,7 +138,7 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
     diverged = int((study.values(cell, "status") == "diverged").sum())
     if diverged:
         notes.append(f"{diverged} diverged")
-    deviation = match_deviation(analysis, cell)
+    deviation = match_deviation(study, cell)
     if not isinstance(deviation, str):
         notes.append(f"{cell.match} {deviation:+.1f} % of the baseline's")
     base = baseline_of(study, cell)
@@ -159,17 +159,6 @@ def _row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         return {**row, **dict.fromkeys(STATISTICS, "reference"), "note": "; ".join(["baseline", *notes])}
     statistics, said = _statistics(analysis, cell)
     return {**row, **statistics, "note": "; ".join(filter(None, [*said, *notes]))}
-
-
-def match_deviation(analysis: Analysis, cell: Cell) -> float | str:
-    """How far a matched arm is from the baseline in what is matched, per cent; or why there is no such number."""
-    column = {"params": "params", "macs": "macs_fwd"}.get(cell.match)
-    if column is None:
-        return "not matched"
-    own, base = analysis.study.values(cell, column), baseline_of(analysis.study, cell)[column]
-    if not len(own) or not len(base):
-        return "missing" if not len(own) else "no baseline"
-    return float(100 * (own[0] / base.iloc[0] - 1))
 
 
 def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[str]]:

@@ -9,7 +9,7 @@ from dsresearch.references import training
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.factors import Contrast, Series, compared, contrasts, difference, series
-from dsresearch.report.table4 import match_deviation
+from dsresearch.report.pairs import match_deviation
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Comparison, Interval, holm, t_interval
 from dsresearch.statistics.paired import Floats
@@ -80,7 +80,7 @@ def _series_rows(analysis: Analysis, one: Series) -> list[dict[str, Any]]:
             "series": one.name,
             "groups": groups,
             **{name: int(study.values(cell, name)[0]) for name in ("width", "params", "macs_fwd")},
-            "match_deviation_pct": match_deviation(analysis, cell),
+            "match_deviation_pct": match_deviation(analysis.study, cell),
             "images_per_s": "not recorded" if run is None or pd.isna(run["images_per_s"]) else int(run["images_per_s"]),
             "test_error_mean_pct": float(percent.mean()),
             "test_error_t95": _interval(percent),

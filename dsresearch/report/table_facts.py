@@ -5,11 +5,11 @@ from typing import Any
 import pandas as pd
 
 from dsresearch.report.cell import Cell, one_line
-from dsresearch.report.evidence import EXACT, Analysis
+from dsresearch.report.evidence import Analysis
+from dsresearch.report.pairs import match_deviation
 from dsresearch.report.study import Study
-from dsresearch.report.table4 import match_deviation
 from dsresearch.report.tables import Field, Table
-from dsresearch.schema import INVARIANCES, determinism_rows, read_divergence
+from dsresearch.schema import EXACT, INVARIANCES, determinism_rows, read_divergence
 
 EXACTNESS = (
     Field("pair", "pair", "name"),
@@ -130,7 +130,7 @@ def _cost_row(analysis: Analysis, cell: Cell) -> dict[str, Any]:
         "width": "not told" if pd.isna(first["width"]) else int(first["width"]),
         "params": int(first["params"]),
         "macs_fwd": int(first["macs_fwd"]),
-        "deviation_pct": match_deviation(analysis, cell),
+        "deviation_pct": match_deviation(analysis.study, cell),
         "train_s_per_epoch": images / speed if speed else "not recorded",
         "images_per_s": round(speed) if speed else "not recorded",
         "peak_mem_mib": round(memory) if memory else "not recorded",

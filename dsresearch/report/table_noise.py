@@ -9,10 +9,10 @@ import pandas as pd
 
 from dsresearch.report.cell import Cell
 from dsresearch.report.evidence import Analysis
-from dsresearch.report.table4 import CONTROLS
 from dsresearch.report.tables import Field, Table
 from dsresearch.statistics import Interval, holm, t_interval
 from dsresearch.statistics.verdict import NON_INFERIOR, greater_p
+from dsresearch.studies import CONTROLS
 
 NOT_KEPT = "no predictions"
 
@@ -66,11 +66,7 @@ def _noise_row(analysis: Analysis, kind: str, predicted: float | str) -> dict[st
     return {
         **row,
         "mean_abs_diff_pp": found.a,
-        "predicted_abs_diff_pp": predicted
-        if kind in ("bit", "seed")
-        else "not a new run"
-        if kind != "split"
-        else predicted,
+        "predicted_abs_diff_pp": predicted if kind in ("bit", "seed", "split") else "not a new run",
         "sd_run_pp": "one trial" if found.trials == 1 else found.sd / math.sqrt(2),
         **_shares(analysis, cell),
         "n_bit_identical": int(analysis.pairs[cell]["bit_identical"].sum()),

@@ -8,7 +8,8 @@ from dsresearch.report.evidence import Analysis
 from dsresearch.report.factors import compared, difference
 from dsresearch.report.planning import chances_table
 from dsresearch.report.tables import Field, Table
-from dsresearch.statistics import Comparison, Interval, holm
+from dsresearch.statistics import Comparison, folded, holm
+from dsresearch.statistics.power import PLANNED_ERROR
 
 POWER = (
     Field("n_test", "test pictures", "count"),
@@ -43,10 +44,10 @@ def power(analysis: Analysis) -> Table:
         for row in chances_table(protocol, study.n_test).to_dict("records")
     ]  # fmt: skip
     caption = (
-        f"{study.caption()} Planned at 7 % error: SD of d sqrt(err/n); smallest difference found and smallest margin "
-        "passed with a chance of 80 %; chance of each word where the hypothesis is true, by simulation of the rule "
-        "before the cap to CONSISTENT. Hours: training of all cells of this study at the speeds of runs.csv, one "
-        "after another."
+        f"{study.caption()} Planned at {PLANNED_ERROR:g} % error: SD of d sqrt(err/n); smallest difference found and "
+        "smallest margin passed with a chance of 80 %; chance of each word where the hypothesis is true, by simulation "
+        "of the rule before the cap to CONSISTENT. Hours: training of all cells of this study at the speeds of "
+        "runs.csv, one after another."
     )
     return Table("power", "What designs can show", caption, POWER, tuple(rows))
 
@@ -94,9 +95,10 @@ def fractal_dark(analysis: Analysis) -> Table:
     fractal, most = _published("FractalNet"), max(hybrid.DIFFERENCES.values())
     caption = (
         f"{analysis.study.caption()} The paper trained each network once. It calls {fractal[1] - fractal[0]:.2f} pp "
-        f"(FractalNet) little to no impact, more than any difference that its Figure 4 takes as evidence (at most "
-        f"{most} pp). Agrees: little impact where the difference is equivalent to 0 at the margin, an improvement "
-        "where its 95 % interval lies wholly below the margin."
+        "(FractalNet) little to no impact, more than any difference that its Figure 4 takes as evidence (at most "
+        f"{most} pp), and does not say which DarkNet it trained; of QuickNets it says nothing. Agrees: little impact "
+        "where the difference is equivalent to 0 at the margin, an improvement where it lies wholly below it; decided "
+        "on the paper's pictures and schedule alone."
     )
     notes = tuple(
         f"{FRACTAL_DARK[name][0]} is not part of this study: `dsresearch run {name}`."
@@ -114,25 +116,29 @@ def _published(network: str) -> tuple[float, float]:
 
 def _network_rows(analysis: Analysis, name: str) -> list[dict[str, Any]]:
     """Two rows for every network of the study that was trained with and without separable layers."""
-    network, says = FRACTAL_DARK[name]
-    with_error, without_error = _published(network)
+    study, (network, says) = analysis.study, FRACTAL_DARK[name]
     rows = []
-    for variant, cells in _with_and_without(analysis, name).items() or [("", {})]:
-        for word, paper in (("yes", with_error), ("no", without_error)):
+    for variant, cells in _with_and_without(analysis, name).items() or [(name, {})]:
+        of_paper = variant.startswith(name)  # the study has other networks too
+        for word, paper in zip(("yes", "no"), _published(network), strict=True):
             row: dict[str, Any] = {**dict.fromkeys((field.key for field in FRACTAL), "not run")}
-            row |= {"network": f"{network} ({variant})" if variant else network, "separable": word}
+            row |= {"network": f"{network} ({variant})" if cells else network, "separable": word}
             row |= {"paper_error_pct": paper, "paper_statement": says}
-            cell = cells.get(word)
-            if cell is not None and len(percent := analysis.study.errors(cell)):
-                row |= {"error_mean_pct": float(percent.mean()), "n_trials": len(percent)}
-                row["sd_pp"] = float(percent.std(ddof=1)) if len(percent) > 1 else "one trial"
-                row |= dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
-            rows.append(row)
-        study = analysis.study
+            row |= {} if of_paper else dict.fromkeys(("paper_error_pct", "paper_statement"), "none")
+            rows.append(row | _trained(analysis, cells.get(word)))
         found = compared(study, difference(study, cells["yes"], cells["no"])) if len(cells) == 2 else None
         if found is not None:
-            rows[-2] |= _difference(analysis, found, says)
+            rows[-2] |= _difference(found) | {"agrees": _agrees(analysis, found, says) if of_paper else "none"}
     return rows
+
+
+def _trained(analysis: Analysis, cell: Cell | None) -> dict[str, Any]:
+    """The errors of a network's trials; empty where there are none."""
+    if cell is None or not len(percent := analysis.study.errors(cell)):
+        return {}
+    spread = float(percent.std(ddof=1)) if len(percent) > 1 else "one trial"
+    reference = dict.fromkeys(("diff_pp", "diff_t95", "p_signflip", "agrees"), "reference")
+    return {"error_mean_pct": float(percent.mean()), "n_trials": len(percent), "sd_pp": spread} | reference
 
 
 def _with_and_without(analysis: Analysis, name: str) -> dict[str, dict[str, Cell]]:
@@ -149,20 +155,25 @@ def _with_and_without(analysis: Analysis, name: str) -> dict[str, dict[str, Cell
     return out
 
 
-def _difference(analysis: Analysis, found: Comparison, says: str) -> dict[str, Any]:
-    lo, hi = found.t95
-    margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
-    if says.startswith("little"):
-        agrees = "yes" if found.p_tost < alpha else "no" if lo > margin or hi < -margin else "undecided"
-    else:
-        agrees = "yes" if hi < -margin else "no" if lo > -margin else "undecided"
-    single = found.trials == 1
+def _difference(found: Comparison) -> dict[str, Any]:
     return {
         "diff_pp": found.mean,
-        "diff_t95": "one trial" if single else Interval(lo, hi),
+        "diff_t95": "one trial" if found.trials == 1 else found.t95,
         "p_signflip": found.p_sign_flip,
-        "agrees": "undecided" if single else agrees,
     }
+
+
+def _agrees(analysis: Analysis, found: Comparison, says: str) -> str:
+    """Whether the difference is what the paper says of its networks, where the study may decide that."""
+    if _decides(analysis):
+        return "not decided"
+    if found.trials == 1:
+        return "undecided"
+    if says.startswith("little"):
+        equivalent = found.p_tost < analysis.study.protocol.alpha
+        return "yes" if equivalent else "no" if found.outside else "undecided"
+    better, worse = found.outside and found.mean < 0, found.t95.lo > -analysis.study.protocol.margin
+    return "yes" if better else "no" if worse else "undecided"
 
 
 # --- T8 ---------------------------------------------------------------------------------------------------------
@@ -196,9 +207,9 @@ def claims(analysis: Analysis) -> Table:
     rows.append(_nearest(analysis))
     caption = (
         f"{study.caption()} Of the paper's Figure 4 (Ghosh 2017, section 4), CIFAR-10, 190 epochs, 10 trials. Ours: "
-        "B, the absolute mean difference, with the 95 % t interval of the signed mean. Criterion for a rival: the "
-        "exact sign-flip test finds a difference (Holm); for the control and the hybrid: TOST passes at the margin. "
-        "A study on other pictures, or not on the paper's schedule, decides nothing about the paper's claim, "
+        "B, the absolute mean difference, with the 95 % t interval of the mean without its sign. Criterion for a "
+        "rival: the exact sign-flip test finds a difference (Holm); for the control and the hybrid: TOST passes at the "
+        "margin. A study on other pictures, or not on the paper's schedule, decides nothing about the paper's claim, "
         "whatever it finds."
     )
     return Table("claims", "The paper's claims", caption, CLAIMS, tuple(rows))
@@ -228,10 +239,10 @@ def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell,
     found = analysis.comparisons.get(cell) if cell else None
     if cell is None or found is None:
         return row
-    row |= {"ours": found.b, "ours_t95": "one trial" if found.trials == 1 else found.t95}
-    margin, alpha = analysis.study.protocol.margin, analysis.study.protocol.alpha
-    same, apart = found.p_tost < alpha, found.t95.lo > margin or found.t95.hi < -margin
-    holds, fails = (same, apart) if equal else (differs.get(cell, 1.0) < alpha, same)
+    row |= {"ours": found.b, "ours_t95": "one trial" if found.trials == 1 else folded(found.t95)}
+    alpha = analysis.study.protocol.alpha
+    same = found.p_tost < alpha
+    holds, fails = (same, found.outside) if equal else (differs.get(cell, 1.0) < alpha, same)
     if _decides(analysis):
         differ, alike = (fails, holds) if equal else (holds, fails)
         here = (

@@ -65,8 +65,7 @@ def _row(analysis: Analysis, cell: Cell, farther: Mapping[Cell, tuple[float, flo
         return {**dict.fromkeys((field.key for field in FIELDS), "missing"), **row}
     p, adjusted, relation = farther.get(cell, ("not a rival", "not a rival", ""))
     equal = "equivalent" if found.p_tost < analysis.study.protocol.alpha else ""
-    outside = found.t95.lo > analysis.study.protocol.margin or found.t95.hi < -analysis.study.protocol.margin
-    undecided = "outside the margin" if outside else "undecided"
+    undecided = "outside the margin" if found.outside else "undecided"
     values: dict[str, Any] = {
         "mean_diff_pp": found.mean,
         "t_tost": found.t_tost,

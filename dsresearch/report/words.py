@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from dsresearch.report.pairs import EQUAL_SIZE
+
 WORDS: Mapping[str, str] = {
     "SUPPORTED": (
         "The hybrid was shown to lie within the margin of the baseline, and every rival significantly farther away."
@@ -41,7 +43,8 @@ QUALIFIERS: Mapping[str, str] = {
     "capacity-confounded": (
         "The formulations have different numbers of parameters and multiply-adds, so that a difference (or none) may "
         "come from size instead of form. Lifted only where the arms matched in parameters and those matched in "
-        "multiply-adds (`--match params`, `--match macs`) both give the same word."
+        "multiply-adds (`--match params`, `--match macs`) both give the same word and are of the baseline's size "
+        f"within {EQUAL_SIZE} %."
     ),
     "outcome-only": (
         "Only the error rate speaks. Two networks may err equally often on different pictures; that the hybrid errs on "

@@ -17,6 +17,7 @@ SCHEMA_VERSION = 1
 CONTROL_KINDS = ("", "rerun", "rerun_baseline", "bit", "exact", "seed", "split")
 ROLES = ("baseline", "candidate", "rival", "control", "reading", "arm", "exploratory")
 EQ_CLASSES = ("", "exact", "reparam", "distinct")
+EXACT = 1e-10  # largest relative difference, float64, of outputs and gradients that are called the same
 STATUSES = ("ok", "diverged", "failed")
 
 Kind = Literal["whole", "number", "flag", "text", "sha256"]

@@ -12,6 +12,7 @@ from dsresearch.statistics.paired import (
     equivalence_margin,
     mean_abs,
     nadeau_bengio_p,
+    outside,
     sd,
     sign_flip_p,
     t_interval,
@@ -28,6 +29,7 @@ class Comparison:
         mean: signed mean of d_t, the estimand.
         t95: its paired t interval.
         t_tost: that of level 1 - 2 alpha (90 %), which TOST holds against the margin.
+        outside: whether that of level 1 - alpha lies wholly outside the margin, as the verdict asks.
         sd: standard deviation of d_t; NaN for one trial.
         a: reading A, mean |d_t|.
         a_bca95: its BCa interval, for display.
@@ -42,6 +44,7 @@ class Comparison:
     mean: float
     t95: Interval
     t_tost: Interval
+    outside: bool
     sd: float
     a: float
     a_bca95: Interval
@@ -62,6 +65,7 @@ def compare(d: npt.ArrayLike, *, margin: float, alpha: float, n_test: int, n_tra
         mean=float(values.mean()),
         t95=_plain(t_interval(values, 0.95)),
         t_tost=_plain(t_interval(values, 1 - 2 * alpha)),
+        outside=bool(outside(values, margin, alpha)),
         sd=float(sd(values)),
         a=float(mean_abs(values)),
         a_bca95=bca_interval(values, 0.95),

@@ -12,6 +12,7 @@ what scipy.stats calls too, after checks that take longer than the rest of a stu
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,6 +82,25 @@ def t_interval(d: npt.ArrayLike, level: float = 0.95) -> Interval:
     if trials == 1:
         return Interval(np.full(mean.shape, -np.inf), np.full(mean.shape, np.inf))
     half = special.stdtrit(trials - 1, (1 + level) / 2) * sd(array) / np.sqrt(trials)
+    return Interval(mean - half, mean + half)
+
+
+def folded(interval: Interval) -> Interval:
+    """The interval of |x|, from that of x."""
+    lo, hi = interval
+    return Interval(0.0 if lo <= 0 <= hi else min(abs(lo), abs(hi)), max(abs(lo), abs(hi)))
+
+
+def replication_interval(mean: float, spread: float, trials: int, theirs: int, level: float = 0.95) -> Interval:
+    """Where the mean of `theirs` further trials of the same experiment lies with the chance `level`.
+
+    From `trials` of them with this mean and standard deviation: mean +- t spread sqrt(1 / trials + 1 / theirs). The
+    interval of the mean itself would miss half of all such means where both have as many trials and more where they
+    have fewer: it knows nothing of their noise. Unbounded from one trial.
+    """
+    if trials < 2:
+        return Interval(-math.inf, math.inf)
+    half = float(special.stdtrit(trials - 1, (1 + level) / 2)) * spread * math.sqrt(1 / trials + 1 / theirs)
     return Interval(mean - half, mean + half)
 
 
@@ -185,6 +205,12 @@ def tost_p(d: npt.ArrayLike, margin: float) -> Floats:
         special.stdtr(trials - 1, -(mean + margin) / error), special.stdtr(trials - 1, (mean - margin) / error)
     )
     return np.where(spread > 0, p, np.where(np.abs(mean) < margin, 0.0, 1.0))
+
+
+def outside(d: npt.ArrayLike, margin: float, alpha: float = 0.05) -> npt.NDArray[np.bool_]:
+    """Whether the paired t interval of level 1 - alpha lies wholly outside (-margin, margin)."""
+    lo, hi = t_interval(d, 1 - alpha)
+    return np.asarray((lo > margin) | (hi < -margin))
 
 
 def equivalence_margin(d: npt.ArrayLike, alpha: float = 0.05) -> Floats:

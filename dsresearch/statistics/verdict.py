@@ -24,7 +24,7 @@ import numpy.typing as npt
 from scipy import special
 
 from dsresearch.references.hybrid import DESIGNS
-from dsresearch.statistics.paired import RESAMPLES, Floats, farther_p, holm, sd, t_interval, tost_p
+from dsresearch.statistics.paired import RESAMPLES, Floats, farther_p, holm, outside, sd, t_interval, tost_p
 from dsresearch.statistics.power import difference_sd, tost_power
 
 RULE_VERSION = 1
@@ -49,11 +49,6 @@ class Gates:
     rivals_farther: Bools
 
 
-def _outside(d: npt.ArrayLike, margin: float, alpha: float) -> Bools:
-    lo, hi = t_interval(d, 1 - alpha)
-    return np.asarray((lo > margin) | (hi < -margin))
-
-
 def relations(candidate: Floats, rivals: Floats, alpha: float, resamples: int = RESAMPLES) -> tuple[Any, Any, Any]:
     """p, Holm-adjusted p and relation (+1 farther than the candidate, -1 nearer, 0 neither) of every rival.
 
@@ -70,8 +65,8 @@ def gates(
     """Rules 3 to 6 asked of differences in percentage points; `rivals` and `controls` are stacks of such arrays."""
     relation = relations(candidate, rivals, alpha, resamples)[2]
     return Gates(
-        control_outside=np.any(_outside(controls, margin, alpha), axis=0),
-        candidate_outside=_outside(candidate, margin, alpha),
+        control_outside=np.any(outside(controls, margin, alpha), axis=0),
+        candidate_outside=outside(candidate, margin, alpha),
         rival_nearer=np.any(relation < 0, axis=0),
         rival_equivalent=np.any(tost_p(rivals, margin) < alpha, axis=0),
         controls_equivalent=np.all(tost_p(controls, margin) < alpha, axis=0),
@@ -110,6 +105,7 @@ class Evidence:
         alpha: significance level.
         profile: the profile whose training it is; a custom one where more was changed than how it is computed.
         matched: verdicts of the parameter-matched (`params`) and multiply-add-matched (`macs`) arms, where run.
+        unequal: which of these arms are not of the baseline's size, in words: no width comes near enough.
         discordance: share of pictures that exactly one of arm and baseline gets wrong, by arm and for `seed`, a value
             a trial; None where the predictions were not kept.
     """
@@ -131,6 +127,7 @@ class Evidence:
     alpha: float
     profile: str
     matched: Mapping[str, str] = field(default_factory=dict)
+    unequal: tuple[str, ...] = ()
     discordance: Mapping[str, Floats] | None = None
 
 
@@ -216,7 +213,7 @@ def _reasons(evidence: Evidence, answers: Gates) -> tuple[str, ...]:
     wide, narrow = 1 - alpha, 1 - 2 * alpha
     hybrid, candidate = evidence.candidate, d[evidence.candidate]
     if answers.control_outside:
-        out = [kind for kind in GATED_CONTROLS if _outside(evidence.controls[kind], margin, alpha)]
+        out = [kind for kind in GATED_CONTROLS if outside(evidence.controls[kind], margin, alpha)]
         return tuple(
             _said(f"control {kind}", evidence.controls[kind], wide) + f", wholly outside ±{margin:g}" for kind in out
         )
@@ -256,6 +253,8 @@ def _qualifiers(evidence: Evidence, found: str) -> dict[str, str]:
     if not judged or not all(evidence.matched.get(match) == found for match in ("params", "macs")):
         given = ", ".join(f"{match} {evidence.matched.get(match, 'not run')}" for match in ("params", "macs"))
         out["capacity-confounded"] = f"not the same word from both matched sets of arms ({given})"
+    elif evidence.unequal:
+        out["capacity-confounded"] = f"matched arms that are not of equal size: {', '.join(evidence.unequal)}"
     if evidence.discordance is None:
         out["outcome-only"] = "no predictions were kept: equal error is not equal mechanism"
     elif not mechanism_alike(evidence.discordance, evidence.candidate, evidence.rivals, evidence.alpha):

@@ -10,7 +10,7 @@ cells.py        an arm with all its trials is a cell, and cells make a plan
 from dsresearch.studies.catalogue import STUDIES
 from dsresearch.studies.cells import Cell, Plan, cell_name
 from dsresearch.studies.designs import Varied, check_point, design_of, fields_of, is_published, network_cost
-from dsresearch.studies.profiles import PROFILES, profile_settings, settings_of
+from dsresearch.studies.profiles import PROFILES, base_profile, custom_profile, profile_settings, settings_of
 from dsresearch.studies.study import CONTROL_SETUPS, CONTROLS, TWINS, Arm, Study
 
 __all__ = [
@@ -24,8 +24,10 @@ __all__ = [
     "Plan",
     "Study",
     "Varied",
+    "base_profile",
     "cell_name",
     "check_point",
+    "custom_profile",
     "design_of",
     "fields_of",
     "is_published",

@@ -14,6 +14,7 @@ from dsresearch.data import Pictures, split
 from dsresearch.design import Design, Protocol, Recipe, digest, identity, seed_of
 from dsresearch.studies.catalogue import STUDIES
 from dsresearch.studies.designs import Varied, columns_of, network_cost
+from dsresearch.studies.profiles import base_profile
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class Cell:
         role: what it is in the study (schema ROLES).
         control: kind of control, '' for an ordinary arm.
         match: what is held equal to the baseline: `width`, `params` or `macs`.
+        design: the network that it trains: the study's stack, or a published one.
+        recipe: how it is trained: epochs, batch, optimiser, augmentation.
+        protocol: what all cells of the study share: seed, split, trials, devices and kernels.
+        data: the name of the data set.
+        data_sha256: the fingerprint of its pictures, which stands for them in the identity.
         deviation: relative deviation from the baseline in what is matched.
         first: its first trial.
     """
@@ -158,7 +164,7 @@ class Plan:
     @property
     def base_profile(self) -> str:
         """The named profile behind a custom one."""
-        return self.profile.removeprefix("custom (from ").removesuffix(")")
+        return base_profile(self.profile)
 
     def cost(self, cell: Cell) -> cost.Cost:
         """Parameters and multiply-adds of a cell's network on this data set."""

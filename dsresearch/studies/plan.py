@@ -34,6 +34,7 @@ from dsresearch.studies import (
     Plan,
     Study,
     check_point,
+    custom_profile,
     design_of,
     fields_of,
     is_published,
@@ -130,7 +131,7 @@ def _draft(request: Request, pictures: Pictures, usual: Base, single: Mapping[st
     draft = Plan(
         study=request.study,
         study_id="-".join([request.study, pictures.name, *(["custom"] if request.choices else []), request.profile]),
-        profile=f"custom (from {request.profile})" if request.choices else request.profile,
+        profile=custom_profile(request.profile) if request.choices else request.profile,
         pictures=pictures,
         recipe=replace("recipe", Recipe(**usual["recipe"]), _part("recipe", single)),
         protocol=replace("protocol", Protocol(**usual["protocol"]), _part("protocol", single)),
@@ -305,7 +306,7 @@ def _with_recipe(choices: Choices) -> Choices:
 
 
 def _changes(request: Request, settings: Mapping[str, Mapping[str, Any]], own: str) -> Choices:
-    """The choices that change something: what a profile says anyhow leaves it what it is, but for an arm's own fields.
+    """The choices that differ from the profile's values; fields that an arm sets itself are always kept.
 
     A recipe key is said of every arm; a design key of chosen setups, while a whole study's leaves its arms their own.
     """

@@ -50,6 +50,16 @@ PROFILES: Mapping[str, Settings] = {
 _DIGITS_TEST = 360  # of 1,797; digits have no test pictures of their own
 
 
+def custom_profile(name: str) -> str:
+    """What a profile is called where the user changed a key of it."""
+    return f"custom (from {name})"
+
+
+def base_profile(name: str) -> str:
+    """The named profile behind a custom one; any other name as it is."""
+    return name.removeprefix("custom (from ").removesuffix(")")
+
+
 def settings_of(study: str, profile: str) -> dict[str, dict[str, Any]]:
     """Settings of a profile for a study, whatever the data set: the study's own laid over the profile's."""
     one_of("profile", profile, PROFILES)

@@ -29,8 +29,8 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     seconds = sum(plan.images(cell) * plan.cost(cell).macs / rates.get(_kind(cell), usual) for cell in cells)
     threads = found["machine"].get("threads", "all")
     said = (
-        f"about {_duration(seconds)} of training, with compilation on top, at the rate that `bench` measured on this "
-        f"processor with {threads} threads"
+        f"about {runtime.duration(max(1.0, seconds))} of training, with compilation on top, at the rate that `bench` "
+        f"measured on this processor with {threads} threads"
     )
     if others := sum(_kind(cell) not in rates for cell in cells):
         said += f"; {others} of {len(cells)} cells at the median rate, of formulations that it did not measure"
@@ -38,13 +38,6 @@ def estimate(plan: Plan, cells: Iterable[Cell], folder: Path = HERE) -> str:
     if side < measured:
         said += f"; it measured pictures of {measured} px, those of {side} px take longer a multiply-add"
     return said
-
-
-def _duration(seconds: float) -> str:
-    for unit, size in (("hours", 3600), ("minutes", 60)):
-        if seconds >= size:
-            return f"{seconds / size:.2g} {unit}"
-    return f"{max(1.0, seconds):.0f} s"
 
 
 def _newest(folder: Path, kernels: str) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ CONTROL_SETUPS = {"exact": "separable_strict"}
 # The controls that start on the baseline's weights or beside them, whose way apart `divergence` follows.
 TWINS = ("bit", "exact", "seed")
 
+# Every kind, in the order of a study's cells and tables.
 CONTROLS = ("rerun", "bit", "exact", "seed", "split")
 
 
