@@ -17,7 +17,7 @@ from typing import Any
 from dsresearch import runtime
 from dsresearch.design import InputError, one_of
 from dsresearch.launch import start_here
-from dsresearch.record.progress import LINE_SECONDS, duration, state
+from dsresearch.record.progress import LINE_SECONDS, state
 from dsresearch.record.restore import restore
 from dsresearch.record.store import CellFolder, Store
 from dsresearch.runtime import DONE, FAILED, WRONG_INPUT
@@ -84,7 +84,7 @@ def _to_its_end(process: subprocess.Popen[bytes], cell: CellFolder) -> int:
                 return process.wait(LINE_SECONDS)
             except subprocess.TimeoutExpired:
                 _, share, left = state(cell)
-                said = f"{share}, about {duration(left)} left" if left else "compiling"
+                said = f"{share}, about {runtime.duration(left)} left" if left else "compiling"
                 print(said, file=sys.stderr, flush=True)
     finally:
         process.kill()  # nothing of it is kept
@@ -115,7 +115,8 @@ def _bit_floor(rows: Sequence[Mapping[str, Any]]) -> str:
     moved = [abs(n - baseline[trial]) for (kind, trial), n in wrong.items() if kind == "bit" and trial in baseline]
     if not moved:
         return "this study has no `bit` control to compare with"
-    return f"one ulp in one weight changed {min(moved)} to {max(moved)} pictures in the study's `bit` control"
+    by = f"by {min(moved)} to {max(moved)}"
+    return f"one ulp in one weight changed the number of wrong pictures {by} in the study's `bit` control"
 
 
 def _trial(row: Mapping[str, Any]) -> int:

@@ -49,17 +49,19 @@ class Checkpoints:
         """Epochs done and state of the block's newest whole checkpoint, in the shape of `like`; None without one.
 
         A damaged one is told of and removed, and the one before it taken. What goes wrong with a whole one, such as too
-        little memory, is no reason to lose it, and is raised.
+        little memory, is no reason to lose it, and is raised. Of processes that share a cell one tells and removes.
         """
+        writes = jax.process_index() == 0
         found = [path for path in self._kept() if _block(path) == block]
         for path in reversed(found):
             if why := _damage(path):
-                print(f"warning: checkpoint {path.name} is damaged ({why}), going back", file=sys.stderr)
-                _remove(path)
+                if writes:
+                    print(f"warning: checkpoint {path.name} is damaged ({why}), going back", file=sys.stderr)
+                    _remove(path)
                 continue
             with _checkpointer() as reader:
                 return int(path.name.split("-")[1]), reader.restore(path, like)
-        if found:
+        if found and writes:
             print(f"warning: no checkpoint of block {block} is whole, its trials start again", file=sys.stderr)
         return None
 
@@ -87,9 +89,11 @@ def _damage(path: Path) -> str:
     """What is wrong with a checkpoint's files, or nothing."""
     try:
         said = _list_of(path).read_text(encoding="utf-8")
+        return "" if said == _sha256_of_files(path) else "sha256 differs"
     except UnicodeDecodeError:
         return "its list is no text"
-    return "" if said == _sha256_of_files(path) else "sha256 differs"
+    except FileNotFoundError:  # another process that shares the cell has found the damage and removes it
+        return "it is gone, or being removed"
 
 
 def _remove(path: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dsresearch.design import InputError, one_of
-from dsresearch.parser import build, complain
-from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED
+from dsresearch.parser import build
+from dsresearch.runtime import DONE, HELD, INTERRUPTED, STOPPED, complain
 
 if TYPE_CHECKING:
     from dsresearch.record.store import Store
@@ -43,9 +43,7 @@ def _guarded(command: Callable[[Any], int], words: Any) -> int:
         return complain(str(error))
     except KeyboardInterrupt:
         return STOPPED if trains else INTERRUPTED
-    except (
-        BrokenPipeError
-    ):  # the reader of our output has gone, as `head` does; a training has not reported its end, so 75
+    except BrokenPipeError:  # who read our output has gone, as `head` does; a training has not told its end, so 75
         sys.stderr.close()
         return STOPPED if trains else DONE
     except OSError as error:  # a disk that is full, a folder that has gone, a path that no system takes

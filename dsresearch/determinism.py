@@ -45,11 +45,11 @@ class Bench:
         return plan(Request("hybrid", "smoke", tuple(setups), choices=choices), data.load("digits"))
 
     def trained(self, name: str, asked: Plan, workers: int = 1) -> pd.DataFrame:
-        """The rows of a study that is trained to its end. Raises InputError where a cell fails."""
+        """The rows of a study that is trained to its end. Raises RuntimeError where a cell fails."""
         store = self.store(name, asked)
         said = io.StringIO()
         if Launcher(asked, store, workers, said).run() != runtime.DONE:
-            raise InputError(f"the study {name!r} was not trained to its end: {said.getvalue().splitlines()[-1]}")
+            raise RuntimeError(f"the study {name!r} was not trained to its end: {said.getvalue().splitlines()[-1]}")
         proof = self.scratch / "exactness.json"
         if store.exactness_file.exists() and not proof.exists():
             shutil.copy(store.exactness_file, proof)
@@ -112,7 +112,7 @@ def _resumed(bench: Bench, asked: Plan) -> pd.DataFrame:
     rows = bench.trained("resumed", asked)
     begun = read_runs(store.root / "runs.csv")["resumed_from_epoch"].max()
     if begun != EPOCHS + EPOCHS // 2:
-        raise InputError(f"the study went on from epoch {begun} instead of {EPOCHS + EPOCHS // 2}")
+        raise RuntimeError(f"the study went on from epoch {begun} instead of {EPOCHS + EPOCHS // 2}")
     return rows
 
 
@@ -152,13 +152,21 @@ def _refused(one: Path, other: Path) -> bool:
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Print the table, and write it where --to says; gives 1 where a row fails."""
+    """Print the table, and write it where --to says; gives 1 where a row fails and 2 where the input is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m dsresearch.determinism", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--to", type=Path, metavar="FILE", help="where to write it as CSV")
     to = parser.parse_args(words).to
     runtime.prepare(threads=1)
+    try:
+        return _tried(to)
+    except InputError as error:
+        return runtime.complain(str(error))
+
+
+def _tried(to: Path | None) -> int:
+    """Try every row, print it, and write all."""
     rows = []
     with tempfile.TemporaryDirectory() as scratch:
         for row in checks(Path(scratch)):
@@ -170,7 +178,4 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        sys.exit(f"error: {error}")
+    sys.exit(main())

@@ -23,7 +23,9 @@ RMSPROP_EPSILON = 1e-7
 
 
 def optimiser_of(recipe: Recipe, schedule: Schedule) -> optax.GradientTransformation:
-    """A recipe's optimiser; weight decay is an L2 term in the gradient of kernels, which have more than one axis.
+    """A recipe's optimiser; weight decay is an L2 term in the gradient of the weights that have more than one axis.
+
+    Those are the kernels and, as an exception, PReLU's slopes [H, W, C]: committed rows were trained so.
 
     `rmsprop` is Keras's, with epsilon under the root and the rate within the momentum:
     velocity = momentum velocity + rate g / sqrt(mean of g^2 + epsilon); weights -= velocity.

@@ -8,10 +8,9 @@ from typing import Any, NoReturn
 
 from dsresearch import __version__
 from dsresearch.design import DTYPES, KERNELS, MATCHES, SETUPS
-from dsresearch.runtime import WRONG_INPUT
+from dsresearch.runtime import complain
 
 _AS_WRITTEN = argparse.RawDescriptionHelpFormatter
-_SHOWN = 1_500  # characters of an error from its beginning, and from its end
 
 # Typed again, because every command would wait for the import of `studies`; tests/test_plan.py compares.
 _STUDIES = "hybrid, continuum, residual, activation, twins, fractalnet, darknet, xception"
@@ -82,14 +81,6 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         sys.exit(complain(f"{message}; `{self.prog} --help` tells more"))
-
-
-def complain(message: str) -> int:
-    """Tell what is wrong in one line, however long or strange the words are that it quotes."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
-    shown = line if len(line) <= 2 * _SHOWN else f"{line[:_SHOWN]} ... {line[-_SHOWN:]}"
-    print(f"error: {shown}", file=sys.stderr)
-    return WRONG_INPUT
 
 
 def _path(word: str) -> Path:

@@ -21,6 +21,7 @@ from typing import Any
 # alone) another live process holds the cell; stopped with a checkpoint kept; interrupted where nothing is kept (128 and
 # the number of SIGINT, as shells have it).
 DONE, FAILED, WRONG_INPUT, HELD, STOPPED, INTERRUPTED = 0, 1, 2, 4, 75, 130
+_SHOWN = 1_500  # characters of an error from its beginning, and from its end
 
 # One set of compiler flags for tests, benchmark and study. Of XLA:CPU's YNN fusions only the reductions are kept: they
 # make BatchNorm's sums ten times faster, while the others slow convolutions down. jaxlib 0.10.2 sums wrongly with them
@@ -154,6 +155,14 @@ def peak_memory_mib() -> float:
     """Largest resident memory of this process so far, MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def complain(message: str) -> int:
+    """Tell what is wrong in one line, however long or strange the words are that it quotes."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in message).split())
+    shown = line if len(line) <= 2 * _SHOWN else f"{line[:_SHOWN]} ... {line[-_SHOWN:]}"
+    print(f"error: {shown}", file=sys.stderr)
+    return WRONG_INPUT
 
 
 def duration(seconds: float) -> str:

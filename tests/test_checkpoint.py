@@ -76,6 +76,29 @@ def test_one_wrong_bit_falls_back_and_two_start_again(tmp_path: Path, capsys: py
     assert "no checkpoint of block 0 is whole, its trials start again" in capsys.readouterr().err
 
 
+def test_of_the_processes_that_share_a_cell_one_removes_what_is_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = filled(tmp_path / "checkpoint", 1, 2)
+    damage(kept.folder / "000000-000002")
+    before = sorted(kept.folder.rglob("*"))
+    with monkeypatch.context() as here:
+        here.setattr("jax.process_index", lambda: 1)
+        assert newest(kept) == 1
+    assert sorted(kept.folder.rglob("*")) == before
+    assert "damaged" not in capsys.readouterr().err
+    assert newest(kept) == 1
+    assert len(list(kept.folder.iterdir())) == 2
+
+
+def test_what_another_process_removes_meanwhile_is_passed_by(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = filled(tmp_path / "checkpoint", 1, 2)
+    found = kept._kept()
+    monkeypatch.setattr(kept, "_kept", lambda: found)
+    found[-1].with_suffix(".sha256").unlink()
+    assert newest(kept) == 1
+
+
 @pytest.mark.parametrize("how", ["missing file", "further file", "list of another", "empty list"])
 def test_what_the_list_does_not_say_is_damage(how: str, tmp_path: Path) -> None:
     kept = filled(tmp_path / "checkpoint", 1, 2)

@@ -2,6 +2,7 @@
 
 import argparse
 import io
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dsresearch import cli, data, runtime
+from dsresearch import launch as launch_module
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
@@ -22,6 +24,94 @@ def launcher(folder: Path) -> Launcher:
     made = Launcher(plan(Request(profile="smoke"), data.load("digits")), Store(folder), workers=1)
     made.store.prepare(made.plan)
     return made
+
+
+class Scripted:
+    """A process that ends at once with a status, or without one works until it is asked to end."""
+
+    def __init__(self, code: int | None) -> None:
+        self.returncode, self.looks = code, 0
+
+    def poll(self) -> int | None:
+        self.looks += 1
+        assert self.looks < 50, "it was not asked to end"
+        return self.returncode
+
+    def wait(self) -> int:
+        assert self.returncode is not None
+        return self.returncode
+
+    def terminate(self) -> None:
+        if self.returncode is None:
+            self.returncode = STOPPED
+
+
+def test_a_stop_that_comes_while_a_cell_is_being_started_ends_it_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is among the running cells a moment after the signal's handler has looked at them."""
+    monkeypatch.setattr(launch_module, "POLL_SECONDS", 0.001)
+    one = launcher(tmp_path)
+    one.workers, one.out = 3, io.StringIO()
+    started: list[Scripted] = []
+
+    def start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        signal.raise_signal(signal.SIGTERM)
+        started.append(Scripted(None))
+        return started[-1]
+
+    one.start = start
+    with one._stop_requests():
+        assert one._train(one.plan.once) == STOPPED
+    assert len(started) == 1
+
+
+def test_a_cell_that_was_stopped_alone_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that got the signal of its own: 75 says that a checkpoint is kept, which is no failure."""
+    monkeypatch.setattr(launch_module, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(launch_module, "HELD_SECONDS", 0.0)
+    one = launcher(tmp_path)
+    one.out = io.StringIO()
+    monkeypatch.setattr(one, "_export", lambda: None)
+    cell, codes = one.plan.cells[0], [STOPPED, DONE]
+
+    def start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        if codes[0] == DONE:
+            rows = [{"test_wrong": 1, "n_test": 100}]
+            write_json(one.store.cell(cell).path / "result.json", {"attempt": 2, "rows": rows})
+        return Scripted(codes.pop(0))
+
+    one.start = start
+    assert one._train([cell]) == DONE
+    assert codes == []
+    first, second = one.out.getvalue().splitlines()
+    assert first == f"cell {cell.name} was stopped with a checkpoint kept, it goes on from there"
+    assert second.startswith("1 of 1 cells")
+
+
+def test_a_cell_that_compiles_is_known_by_what_it_says_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What an attempt before it said of its progress lies there until it speaks."""
+    one = launcher(tmp_path)
+    one.workers = 2
+    base, twin = (cell for cell in one.plan.cells if cell.arm == "separable" and cell.control in ("", "seed"))
+    assert base.shares_program(twin)
+    said = {"done": 3, "total": 4, "here": 1, "seconds": 2.0}
+    write_json(one.store.cell(base).path / "progress.json", said)
+    started: list[str] = []
+    monkeypatch.setattr(one, "_start", lambda kind, root, cell: started.append(cell) or object())
+    waiting = {base: 0.0, twin: 0.0}
+    one._fill(waiting)
+    one._fill(waiting)
+    assert started == [base.id]
+    write_json(one.store.cell(base).path / "progress.json", {**said, "done": 4})
+    one._fill(waiting)
+    assert started == [base.id, twin.id]
+
+
+def test_a_baseline_whose_result_has_gone_is_one_line(tmp_path: Path) -> None:
+    one = launcher(tmp_path)
+    with pytest.raises(InputError, match=r"result\.json is missing or damaged; `dsresearch run`"):
+        one._baseline_anew()
 
 
 def test_a_baseline_of_another_machine_is_trained_anew_beside_its_rerun(tmp_path: Path) -> None:

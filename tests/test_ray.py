@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from dsresearch.design import InputError
 
 pytest.importorskip("ray", reason="Ray is not installed (the extra `ray`)")
 from dsresearch.launch import ray as launch_ray
-from dsresearch.launch.ray import LOSSES, RemoteProcess, parse_resources
+from dsresearch.launch.ray import LOSSES, RemoteProcess, _Runner, parse_resources
 from dsresearch.runtime import FAILED, HELD
 
 START_SECONDS, STUDY_SECONDS = 120, 580
@@ -138,6 +139,18 @@ def test_a_cell_whose_node_is_lost_is_tried_again_but_not_for_ever(monkeypatch: 
     losses: Counter[str] = Counter()
     found = [RemoteProcess(Lost(), (["worker", "cell", "DIR", "7c"], {}, "log"), losses).poll() for _ in range(LOSSES)]
     assert found == [HELD] * (LOSSES - 1) + [FAILED]
+
+
+def test_a_stop_that_comes_before_there_is_a_process_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = _Runner()
+    begun = subprocess.Popen
+
+    def slow(command: list[str], **settings: Any) -> "subprocess.Popen[bytes]":
+        runner.terminate()
+        return begun(["sleep", "5"], **settings)
+
+    monkeypatch.setattr(subprocess, "Popen", slow)
+    assert runner.run(["worker"], {}, str(tmp_path / "log")) == -signal.SIGTERM
 
 
 @pytest.mark.parametrize("words", ["GPU", "GPU=none", "=1", "GPU=0", "GPU=-1", "GPU=1,,", "GPU=inf"])

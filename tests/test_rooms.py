@@ -65,7 +65,7 @@ HOUSE = {
     "train": Room("design operators modules loss optimiser sharding", "jax flax optax numpy", "jax flax optax"),
     "schema": Room("design documents", "numpy pandas pyarrow"),
     "studies": Room("design documents runtime networks cost references data schema"),
-    "record": Room("design documents schema studies", "tomli_w pyarrow pandas"),
+    "record": Room("design documents runtime schema studies", "tomli_w pyarrow pandas"),
     "exactness": Room(
         "design runtime operators modules fused_form networks transport schema studies record",
         "jax flax optax numpy scipy",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from dsresearch.record.progress import duration
+from dsresearch.again import _bit_floor
 
 ROOT = Path(__file__).parents[1]
 
@@ -364,7 +364,13 @@ def test_another_folder_is_not_touched(study: Path, tmp_path: Path) -> None:
         assert contents(study) == before
 
 
-def test_durations_are_told_as_people_do() -> None:
-    assert [duration(seconds) for seconds in (0.4, 59.4, 61, 3599, 7500)] == [
-        "0 s", "59 s", "1 min 1 s", "59 min 59 s", "2 h 5 min",
-    ]  # fmt: skip
+def test_what_one_ulp_changed_is_told_as_the_difference_of_two_counts() -> None:
+    """Two networks that get equally many pictures wrong may get other ones wrong."""
+    found = [
+        {"control_kind": kind, "role": role, "trial": trial, "test_wrong": wrong[trial]}
+        for kind, role, wrong in (("", "baseline", (7, 9)), ("bit", "control", (7, 6)))
+        for trial in (0, 1)
+    ]
+    assert _bit_floor(found) == (
+        "one ulp in one weight changed the number of wrong pictures by 0 to 3 in the study's `bit` control"
+    )

@@ -216,6 +216,19 @@ def test_what_was_begun_in_another_environment_starts_again(tmp_path: Path, caps
     assert not (tmp_path / "trials").exists()
 
 
+def test_how_far_a_cell_was_goes_where_nothing_is_kept_of_it(tmp_path: Path) -> None:
+    """Killed before its first checkpoint, it starts from nothing; what goes on is that far until it says more."""
+    cell, said = CellFolder(tmp_path), {"done": 3, "total": 4, "here": 3, "seconds": 1.0}
+    for kept in ("", "checkpoint/000000-000002.sha256", "trials/0.npz"):
+        write_json(tmp_path / "progress.json", said)
+        if kept:
+            (tmp_path / kept).parent.mkdir()
+            (tmp_path / kept).touch()
+        cell.begin({"device_kind": "here"})
+        assert cell.progress() == (said if kept else {})
+        cell.clear()
+
+
 # --- a study ----------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import pytest
 from torture.torment import PHASES, Torment, differing, due_phases
 
 from dsresearch import determinism
+from dsresearch.design import InputError
 from dsresearch.report.table_facts import PROMISES
 from dsresearch.schema import determinism_rows
 
@@ -47,6 +48,17 @@ def test_what_counts_as_the_same_to_the_bit() -> None:
     assert determinism._same(rows, rows[:1])  # one trial alone
     assert not determinism._same(rows, rows.assign(predictions_sha256=["c", "e"]))
     assert not determinism._same(rows, rows.assign(arm="hybrid"))
+
+
+def test_wrong_input_to_the_table_is_one_line_and_exit_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refused(_: Path) -> None:
+        raise InputError("data='digits' is not there")
+
+    monkeypatch.setattr(determinism, "checks", refused)
+    assert determinism.main([]) == 2
+    assert capsys.readouterr().err == "error: data='digits' is not there\n"
 
 
 COMMITTED = Path(__file__).parents[1] / "results" / "measurements" / "determinism.csv"

@@ -20,7 +20,8 @@ class Recipe:
         optimiser: `sgd` has Nesterov momentum, `momentum` the plain one; `rmsprop` is Keras's.
         rate: peak learning rate.
         momentum: of the optimiser.
-        decay: weight decay added to the gradient of kernels (not of BatchNorm's scale and offset, nor of biases).
+        decay: weight decay added to the gradient of kernels (not of BatchNorm's scale and offset, nor of biases), and
+            of PReLU's slopes, of which every position of a map has its own.
         schedule: learning rate against steps: constant; a linear rise over `warmup` and a cosine to zero; a staircase,
             times `fall` after `every` epochs or training pictures.
         warmup: share of the steps in which the rate rises.

@@ -81,6 +81,7 @@ class Launcher:
     _running: "dict[Process, Cell]" = field(default_factory=dict)
     _stopping: bool = False
     _log_starts: dict[str, int] = field(default_factory=dict)  # where in its log a process's own words begin
+    _earlier: dict[str, Mapping[str, Any]] = field(default_factory=dict)  # what a cell had said when it was started
     _export_after: float = 0.0
 
     def run(self) -> int:
@@ -141,7 +142,7 @@ class Launcher:
                 return STOPPED
             if code == DONE:
                 break
-            if code != HELD:
+            if code not in (HELD, STOPPED):
                 self._refuse(code, kind)
                 self._say(f"{what} failed ({_end(code)}): {self._last_words(kind)}")
                 return FAILED
@@ -183,9 +184,14 @@ class Launcher:
         return twins
 
     def _environment(self, cell: Cell) -> list[Any]:
-        """Where a done cell was trained, as far as that changes bits."""
-        (row, *_) = (self.store.cell(cell).result() or {})["rows"]
-        return [row[name] for name in ENVIRONMENT]
+        """Where a done cell was trained, as far as that changes bits. Raises InputError where its result has gone."""
+        folder = self.store.cell(cell)
+        result = folder.result()
+        if result is None:
+            raise InputError(
+                f"{folder.path / 'result.json'} is missing or damaged; `dsresearch run` trains the cell again"
+            )
+        return [result["rows"][0][name] for name in ENVIRONMENT]
 
     # --- processes ---
 
@@ -203,20 +209,29 @@ class Launcher:
                     self._say("stopping: cells that train end their epoch and keep a checkpoint")
                 for process in [process for process in self._running if process.poll() is not None]:
                     cell, code = self._running.pop(process), process.returncode
-                    self._pass_on_warnings(cell)
-                    if code == HELD:
-                        waiting[cell] = time.monotonic() + HELD_SECONDS
-                    elif code == DONE and self._is_done(cell):
-                        progress.finished(cell)
-                        self._export_at_times()
-                    elif not self._stopping:
-                        self._refuse(code, cell.id)
-                        failed = True
-                        self._say(f"cell {cell.name} failed ({_end(code)}): {self._why(cell)}")
+                    failed |= self._has_failed(cell, code, waiting, progress)
                 progress.tell(list(self._running.values()))
                 time.sleep(POLL_SECONDS)
         progress.close()
         return STOPPED if self._stopping else FAILED if failed else DONE
+
+    def _has_failed(self, cell: Cell, code: int, waiting: dict[Cell, float], progress: Progress) -> bool:
+        """Take note of how a cell's process ended. One that is held elsewhere, or was stopped alone, waits again."""
+        self._pass_on_warnings(cell)
+        if code == DONE and self._is_done(cell):
+            progress.finished(cell)
+            self._export_at_times()
+        elif self._stopping:
+            pass  # however it ended, the next run goes on with it
+        elif code in (HELD, STOPPED):
+            waiting[cell] = time.monotonic() + HELD_SECONDS
+            if code == STOPPED:
+                self._say(f"cell {cell.name} was stopped with a checkpoint kept, it goes on from there")
+        else:
+            self._refuse(code, cell.id)
+            self._say(f"cell {cell.name} failed ({_end(code)}): {self._why(cell)}")
+            return True
+        return False
 
     def _is_done(self, cell: Cell) -> bool:
         """Whether a cell is done; what a kill right after it left of its training goes."""
@@ -239,10 +254,10 @@ class Launcher:
         self._export_after = ended + (ended - began) * (1 / EXPORT_SHARE - 1)
 
     def _fill(self, waiting: dict[Cell, float]) -> None:
-        """Start waiting cells while there are workers for them."""
+        """Start waiting cells while there are workers for them and nobody asks for a stop."""
         now = time.monotonic()
         for cell in [cell for cell, earliest in waiting.items() if earliest <= now]:
-            if len(self._running) >= self.workers:
+            if self._stopping or len(self._running) >= self.workers:
                 return
             if self.store.cell(cell).held():  # seen from here, without a process that would only say so
                 waiting[cell] = now + HELD_SECONDS
@@ -250,7 +265,14 @@ class Launcher:
             if any(cell.shares_program(other) and self._compiles(other) for other in self._running.values()):
                 continue  # it would compile the same a second time
             del waiting[cell]
-            self._running[self._start("cell", str(self.store.root), cell.id)] = cell
+            self._begin(cell)
+
+    def _begin(self, cell: Cell) -> None:
+        self._earlier[cell.id] = self.store.cell(cell).progress()
+        process = self._start("cell", str(self.store.root), cell.id)
+        self._running[process] = cell
+        if self._stopping:  # asked for while it was being started, and not among the running yet
+            process.terminate()
 
     @contextlib.contextmanager
     def _no_process_left(self) -> Iterator[None]:
@@ -258,15 +280,18 @@ class Launcher:
         try:
             yield
         finally:
-            for process in self._running:
-                process.terminate()
+            self._ask_all_to_end()
             for process in self._running:
                 process.wait()
             self._running.clear()
 
+    def _ask_all_to_end(self) -> None:
+        for process in self._running:
+            process.terminate()
+
     def _compiles(self, cell: Cell) -> bool:
-        """Whether a running cell has not trained its first epochs yet."""
-        return not self.store.cell(cell).progress()
+        """Whether a running cell has not trained its first epochs yet; what an earlier attempt said does not count."""
+        return self.store.cell(cell).progress() in ({}, self._earlier.get(cell.id))
 
     def _start(self, kind: str, *words: str) -> Process:
         """A process of its own, with what must be set before jax starts; what it prints goes to a file."""
@@ -317,8 +342,7 @@ class Launcher:
 
         def ask(number: int, frame: object) -> None:
             self._stopping = True
-            for process in self._running:
-                process.terminate()
+            self._ask_all_to_end()
 
         previous = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
         try:

@@ -37,6 +37,7 @@ class _Runner:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self.stopping = False
 
     def ready(self) -> None:
         """Answers once Ray has placed this actor."""
@@ -51,10 +52,13 @@ class _Runner:
                 stderr=file,
                 stdin=subprocess.DEVNULL,
             )
+        if self.stopping:  # asked for while there was no process yet
+            self.terminate()
         return self.process.wait()
 
     def terminate(self) -> None:
-        """Ask the process to keep a checkpoint and end."""
+        """Ask the process to keep a checkpoint and end, as soon as there is one."""
+        self.stopping = True
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
 
@@ -101,7 +105,11 @@ class RemoteProcess:
 
 
 def run(plan: Plan, store: Store, workers: int | None, resources: str) -> int:
-    """Train what is missing on a cluster, as many cells at once as it takes or as asked; gives the exit status."""
+    """Train what is missing on a cluster, as many cells at once as it takes or as asked; gives the exit status.
+
+    Raises InputError for resources that are none, where there is no cluster or no node that has them, and as the local
+    launcher does.
+    """
     cluster = Cluster(plan.protocol.threads, parse_resources(resources))
     shared = Store(store.root.resolve())  # a node has another working folder
     return Launcher(plan, shared, workers or cluster.workers, start=cluster.start).run()

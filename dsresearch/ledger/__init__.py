@@ -28,7 +28,7 @@ from dsresearch.ledger.attempt import Keeper, Progress, Stopped, stop_requests
 from dsresearch.ledger.observer import HardenedObserver
 from dsresearch.record.claim import Claim, HeldError
 from dsresearch.record.store import CellFolder, Store, write_json
-from dsresearch.runtime import DONE, HELD, STOPPED, WRONG_INPUT
+from dsresearch.runtime import DONE, HELD, STOPPED
 from dsresearch.schema import ENVIRONMENT, EPOCH_COLUMNS, PREDICTION_COLUMNS, ROLES, SCHEMA_VERSION, write_parquet
 from dsresearch.studies import CONTROL_SETUPS, PROFILES, STUDIES, Cell, fields_of
 from dsresearch.studies.plan import Request, plan
@@ -74,6 +74,9 @@ def experiment(study: str, folder: Path | None = None, between_epochs: Callable[
             count = ranks.processes(protocol)
             shared = (protocol.threads, protocol.devices, protocol.kernels)
             with ranks.company("dsresearch.ledger.share", count, *shared) as company:
+                constants = _constants(cell)
+                # before the other ranks look at what it may remove
+                CellFolder(where).begin({name: constants[name] for name in ENVIRONMENT})
                 company.tell({"study": study, "config": _config, "folder": str(where)})
                 results, info = _train(cell, where, _run, between_epochs)
             _record(cell, _config, results, _run, Path(temporary))
@@ -169,27 +172,27 @@ def _first_trial(first: Any, protocol: Protocol) -> int:
 
 
 def run_commandline(ex: Experiment) -> None:
-    """Sacred's own command line, with input errors as one line and exit status 2."""
+    """Sacred's own command line, with input errors as one line and exit status 2.
+
+    A run's own ValueError is no input's: it is raised, with its traceback. Of what comes before the run, Sacred's
+    options and the configuration, it is.
+    """
     try:
         ex.run_commandline([*sys.argv, "--debug"] if "--debug" not in sys.argv else sys.argv)
     except InputError as error:
-        sys.exit(_complain(str(error)))
+        sys.exit(runtime.complain(str(error)))
     except OSError as error:  # an observer's folder that cannot be made, say
-        sys.exit(_complain(f"{error.filename or 'the system'}: {error.strerror or error}"))
+        sys.exit(runtime.complain(f"{error.filename or 'the system'}: {error.strerror or error}"))
     except Stopped as stopped:
         print(str(stopped) or "stopped; `dsresearch run` keeps checkpoints, a single run does not", file=sys.stderr)
         sys.exit(STOPPED)
     except Exception as error:
         from sacred.utils import SacredError
 
-        if not isinstance(error, (SacredError, ValueError)):
+        before = ex.current_run is None
+        if not (isinstance(error, SacredError) or (before and isinstance(error, ValueError))):
             raise
-        sys.exit(_complain(" ".join(str(error).split())))
-
-
-def _complain(text: str) -> int:
-    print(f"error: {text}", file=sys.stderr)
-    return WRONG_INPUT
+        sys.exit(runtime.complain(str(error)))
 
 
 # --- a cell of a store ------------------------------------------------------------------------------------------
@@ -253,8 +256,6 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
     from dsresearch.trials import Training  # here and not above: what jax reads of the environment has been set
 
     count = programs.counted()
-    constants = _constants(cell)
-    CellFolder(folder).begin({name: constants[name] for name in ENVIRONMENT})
     training = Training(cell, data.load(cell.data), folder)
     progress = Progress(CellFolder(folder), training.total, training.program.n_train)
     keeper = Keeper(training.keep)
@@ -327,7 +328,7 @@ def _constants(cell: Cell) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         **cell.columns,
-        "kernels": cell.columns["kernels"] if device.platform == "cpu" else "",  # there they are asked for in vain
+        "kernels": cell.columns["kernels"] if device.platform == "cpu" else "",  # off the CPU the setting has no effect
         "error_msg": "",
         "device_kind": runtime.processor() if device.platform == "cpu" else device.device_kind,
         "device_count": cell.protocol.devices,

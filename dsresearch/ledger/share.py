@@ -1,7 +1,7 @@
 """A rank of a cell other than the one that records: `python -m dsresearch.ledger.share RANK COUNT ADDRESS`, by `ranks`.
 
 It reads one line, what the cell is and where its checkpoints lie, and runs the cell's program over its share. It writes
-nothing.
+and removes nothing.
 """
 
 import json

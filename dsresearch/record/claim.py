@@ -67,10 +67,10 @@ def claimed(folder: Path, used: Iterable[int] = ()) -> Iterator[Claim]:
 
     Raises HeldError where another live process holds it, InputError where it cannot be written.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(exist_ok=True)
-            claim = _take(folder, held, used)
+            claim = _take(folder, stack, used)
         except OSError as error:
             raise WriteError(folder, error.strerror or str(error)) from None
         beat = threading.Thread(target=claim._beat, daemon=True)
@@ -98,8 +98,8 @@ def held(folder: Path) -> bool:
         return False
 
 
-def _take(folder: Path, held: contextlib.ExitStack, used: Iterable[int]) -> Claim:
-    lock = held.enter_context((folder / "claim").open("ab"))
+def _take(folder: Path, stack: contextlib.ExitStack, used: Iterable[int]) -> Claim:
+    lock = stack.enter_context((folder / "claim").open("ab"))
     try:
         alone = _locked(lock.fileno(), fcntl.LOCK_EX)
     except BlockingIOError:

@@ -1,35 +1,28 @@
 """How far a study is and when it will be done, told while it runs and by `dsresearch status`."""
 
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import mean
+from types import SimpleNamespace
 from typing import Any, TextIO
 
 from dsresearch.design import Protocol
 from dsresearch.documents import has
 from dsresearch.record.store import CellFolder, Store
+from dsresearch.runtime import duration
 from dsresearch.schema import decided_in
-from dsresearch.studies import Cell, Plan, cell_name
+from dsresearch.studies import Cell, Plan, cell_name, design_of, network_cost
 
 LINE_SECONDS = 30.0  # between two lines where the output is no terminal
 REDRAW_SECONDS = 0.5  # where it is one
-
-
-def duration(seconds: float) -> str:
-    """`42 s`, `3 min 20 s`, `2 h 5 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Progress:
     """Progress of a launcher's cells: a line redrawn on a terminal, else a line now and then.
 
     The time left is extrapolated from what was trained since the launcher started, in images times multiply-adds: a
-    cell that has not begun costs what its arithmetic costs.
+    cell that has not begun costs what its arithmetic costs, and what an earlier launcher trained took no time of ours.
     """
 
     def __init__(self, store: Store, plan: Plan, cells: Sequence[Cell], out: TextIO) -> None:
@@ -39,7 +32,8 @@ class Progress:
         self.on_terminal = out.isatty()
         self.done: set[str] = set()  # a cell that is done stays done
         self._look()
-        self.work_before = self._work_done([])
+        self.shares = {cell.id: 0.0 if cell.id in self.done else self._share(cell) for cell in cells}  # as last seen
+        self.earlier = self.shares | dict.fromkeys(self.done, 1.0)  # trained before this launcher
 
     def finished(self, cell: Cell) -> None:
         """Tell that a cell is done, with its error."""
@@ -55,11 +49,14 @@ class Progress:
         self.told = now
         if now - self.looked > LINE_SECONDS:
             self._look()
-        done, total = self._work_done(running), sum(self.work.values())
-        here = done - self.work_before
+        for cell in running:
+            self.shares[cell.id] = share = self._share(cell)
+            self.earlier[cell.id] = min(self.earlier[cell.id], share)  # less where it started again
+        done, total = self._work_of(self.shares | dict.fromkeys(self.done, 1.0)), sum(self.work.values())
+        here = done - self._work_of(self.earlier)
         left = f"about {duration((total - done) / here * (now - self.began))} left" if here > 0 else "compiling"
         line = f"{len(self.done)} of {len(self.cells)} cells, {100 * done / total:.0f} %, {left}"
-        names = ", ".join(f"{cell.name} {100 * self._share(cell):.0f} %" for cell in running)
+        names = ", ".join(f"{cell.name} {100 * self.shares[cell.id]:.0f} %" for cell in running)
         if self.on_terminal:
             print(f"\r\033[K{line}: {names}"[:200], end="", file=self.out, flush=True)
         else:
@@ -80,14 +77,19 @@ class Progress:
         missing = (cell for cell in self.cells if cell.id not in self.done)
         self.done |= {cell.id for cell in missing if self.store.cell(cell).result() is not None}
 
-    def _work_done(self, running: Sequence[Cell]) -> float:
-        """Work of the finished cells and the finished part of the running ones."""
-        shares = {cell.id: self._share(cell) for cell in running}
-        return sum(work * (1.0 if cell in self.done else shares.get(cell, 0.0)) for cell, work in self.work.items())
+    def _work_of(self, shares: Mapping[str, float]) -> float:
+        return sum(work * shares[cell] for cell, work in self.work.items())
 
     def _share(self, cell: Cell) -> float:
-        said = self.store.cell(cell).progress()
-        return said["done"] / said["total"] if said.get("total") else 0.0
+        """How much of a cell is trained; one that is done has cleared away what it said of itself."""
+        folder = self.store.cell(cell)
+        said = folder.progress()
+        return _share(said) if said or folder.result() is None else 1.0
+
+
+def _share(said: Mapping[str, Any]) -> float:
+    """How much of a cell is trained, of what it said of itself."""
+    return float(said["done"] / said["total"]) if said else 0.0
 
 
 def status_lines(store: Store) -> list[str]:
@@ -101,17 +103,59 @@ def status_lines(store: Store) -> list[str]:
     for entry in stored["cells"]:
         if "id" in entry:
             planned.setdefault(entry["id"], entry)  # a cell of several names has its first, as `run` says it
-    lines, seconds_left = [], 0.0
-    counts: Counter[str] = Counter()
+    lines = []
+    found: dict[str, list[CellFolder]] = defaultdict(list)
     for cell_id in [*planned, *sorted(here.keys() - planned.keys())]:
         name = _name(planned.get(cell_id) or here[cell_id].config(), protocol)
-        word, detail, seconds = state(store.cell(cell_id))
-        counts[word] += 1
-        seconds_left += seconds
+        word, detail, _ = state(store.cell(cell_id))
+        found[word].append(store.cell(cell_id))
         lines.append(f"{word:<8} {name:<32} {detail}".rstrip())
-    summary = ", ".join(f"{number} {word}" for word, number in counts.items())
-    left = f"; running cells: about {duration(seconds_left)} left" if seconds_left else ""
+    summary = ", ".join(f"{len(cells)} {word}" for word, cells in found.items())
+    missing = [cell for cell in found["missing"] if cell.id in here]  # others are planned, and not asked for
+    seconds = _seconds_left(found["running"], missing, stored["data"])
+    of = " of what was asked for" if len(missing) < len(found["missing"]) else ""
+    left = f"; about {duration(seconds)} left{of}" if seconds > 0 else ""
     return [*lines, f"{stored['study_id']}: {summary}{left}"]
+
+
+def _seconds_left(running: Sequence[CellFolder], missing: Iterable[CellFolder], pictures: Mapping[str, Any]) -> float:
+    """Until all are done at the rates of the running cells; 0 where none says one, or what a cell costs is not known.
+
+    A running cell that has told of no epoch yet counts as fast as the others. At the end some workers have nothing
+    left to do, so that it takes as long as the slowest cell at least.
+    """
+    if not running:
+        return 0.0
+    told = {cell: cell.progress() for cell in (*running, *missing)}
+    costs = {cell: _cost(cell, pictures) for cell in told}
+    left = {cell: costs[cell] * (1 - _share(said)) for cell, said in told.items()}
+    rates = {
+        cell: costs[cell] * told[cell]["here"] / told[cell]["total"] / told[cell]["seconds"]
+        for cell in running
+        if told[cell] and told[cell]["here"] > 0 and told[cell]["seconds"] > 0
+    }
+    if not rates or not all(costs.values()):
+        return 0.0
+    together = sum(left.values()) / (mean(rates.values()) * len(running))
+    return max(together, *(left[cell] / rate for cell, rate in rates.items()))
+
+
+def _cost(cell: CellFolder, pictures: Mapping[str, Any]) -> float:
+    """Multiply-adds of a cell's training, by its trials and their pictures, which all cells of a study have alike.
+
+    A network's cost asks a data set for the size of its pictures and its classes alone, so none are loaded. 0 for what
+    is damaged, or what this version makes no network of.
+    """
+    config = cell.whole_config()
+    if config is None:
+        return 0.0
+    try:
+        images = SimpleNamespace(shape=(0, *pictures["image"]))
+        outline: Any = SimpleNamespace(name=pictures["name"], images=images, classes=range(pictures["classes"]))
+        macs = network_cost(design_of(config["setup"], outline, config["design"]), outline).macs
+        return float(macs * config["recipe"]["epochs"])
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return 0.0
 
 
 def _name(entry: Mapping[str, Any], protocol: Protocol) -> str:

@@ -94,17 +94,20 @@ class CellFolder:
     def begin(self, environment: Mapping[str, Any]) -> None:
         """Start or go on: what an earlier attempt kept in another environment goes, for a trial would mix its bits.
 
-        What killed attempts left half-written goes too. (cell.json is the launchers' to write, and may be so now.)
+        What killed attempts left half-written goes too, and how far one was of which nothing is kept. (cell.json is the
+        launchers' to write, and may be so now.)
         """
         for pattern in (".[!c]*", "*/**/.*"):
             remove_temporary(self.path, pattern)
         found = _read_json(self.path / "environment.json")
-        if isinstance(found, dict):  # what was not asked yet when it was written was not set; devices were not counted
+        if isinstance(found, dict):  # older files lack newer keys: read them as empty, and device_count as unchanged
             asked = {"device_count": environment.get("device_count"), **found}
             differ = [f"{name} {found.get(name)!r}" for name in environment if asked.get(name, "") != environment[name]]
             if differ:
                 print(f"warning: begun in another environment ({', '.join(differ)}), starting again", file=sys.stderr)
                 self.clear()
+        if not any(next(self.path.glob(kept), None) for kept in ("checkpoint/*.sha256", "trials/*.npz")):
+            (self.path / "progress.json").unlink(missing_ok=True)
         write_json(self.path / "environment.json", dict(environment))
 
     def clear(self) -> None:
@@ -222,9 +225,9 @@ class Store:
         """Of several launchers of this machine one writes the study's tables, the others wait: the last to write has
         seen all that was done. Raises InputError where the folder has vanished or cannot be written.
         """
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as stack:
             try:
-                file = held.enter_context(open(self.root / "logs" / "export", "ab"))
+                file = stack.enter_context(open(self.root / "logs" / "export", "ab"))
             except OSError as error:
                 raise WriteError(self.root, error.strerror or str(error)) from None
             with contextlib.suppress(OSError):  # a file system without locks
