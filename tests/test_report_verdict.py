@@ -234,6 +234,20 @@ def test_capacity_stays_confounded_where_a_matched_arm_is_not_of_equal_size(tmp_
         assert record(study)["readings"]["hybrid"]["qualifiers"].get("capacity-confounded") == says
 
 
+def test_what_was_asked_for_later_and_is_not_trained_is_named_and_decides_nothing(tmp_path):
+    study = write_study(tmp_path, change=distinct)
+    before = record(study)
+    cell = {"arm": "inception", "setup": "inception", "role": "rival", "control": "", "match": "params"}
+    (study / "cells.json").write_text(json.dumps({f"{at:016x}": {**cell, "first": at} for at in (0, 1)}))
+    after = record(study)
+    assert after["verdict"] == before["verdict"]
+    (said,) = set(after["notes"]) - set(before["notes"])
+    assert said.startswith(
+        "asked for beyond the protocol and not all trained: inception (params matched): run `dsresearch"
+    )
+    assert "--match params" in said
+
+
 def predictions(wrong, redrawn, n_test):
     """Predicted classes with the given errors; each cell errs on the baseline's pictures but for a redrawn share."""
     rng = np.random.default_rng(5)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dsresearch.references.hybrid import DESIGNS, RIVALS
-from dsresearch.report.cell import Cell, one_line, spans, trained_as
+from dsresearch.report.cell import Cell, one_line, run_command, spans, trained_as
 from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
 from dsresearch.report.pairs import EQUAL_SIZE, match_deviation, pairs
 from dsresearch.report.planning import chance_of_support
@@ -115,14 +115,20 @@ class Analysis:
 
     @functools.cached_property
     def notes(self) -> tuple[str, ...]:
-        """Pairs whose two models ran in different environments: allowed, and said."""
-        return tuple(
+        """Pairs whose two models ran in different environments, and what was asked for later: allowed, and said."""
+        elsewhere = (
             f"{cell.name}: {what} differ within the pairs of trials {spans(list(of['trial']))}"
             for cell, rows in self.pairs.items()
             if rows["environment"].any()
             for what, of in rows.groupby("environment", sort=True)
             if what
         )
+        unfinished = (
+            f"asked for beyond the protocol and not all trained: {one_line(cell.name)}: "
+            f"run `{run_command(self.study.about, cell)}`"
+            for cell in self.study.unfinished
+        )
+        return (*elsewhere, *unfinished)
 
     def class_of(self, arm: str) -> str:
         """`exact`, `reparam` or `distinct` against the baseline, as measured; empty where it was not."""

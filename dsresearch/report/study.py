@@ -4,7 +4,7 @@ Nothing here depends on when or where the report is made: every line of a captio
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -49,6 +49,7 @@ class Study:
         exactness: the content of exactness.json, or None.
         commits: commits of the runs, from runs.csv.
         runs: the rows of runs.csv (times, memory, machine), or None.
+        unfinished: cells that were asked for beyond the protocol and have no rows, such as a matched arm's.
         namesakes: an arm, control kind and match that was planned or asked for -> those under which the rows of its
             cell stand.
     """
@@ -61,6 +62,7 @@ class Study:
     exactness: Mapping[str, Any] | None
     commits: tuple[str, ...]
     runs: pd.DataFrame | None = None
+    unfinished: tuple[Cell, ...] = ()
     namesakes: Mapping[Name, Name] = field(default_factory=dict)
 
     @property
@@ -286,8 +288,12 @@ def read_study(folder: Path) -> Study:
     runs = read_runs(path) if path.exists() else None
     commits = () if runs is None else _commits(runs)
     exactness = _read_exactness(folder / "exactness.json")
-    names = [*_planned_names(about), *_asked_names(folder / "cells.json")]
-    return Study(folder, about, protocol, planned, trials, exactness, commits, runs, _namesakes(names, trials))
+    asked = _read_asked(folder / "cells.json")
+    names = [*_planned_names(about), *_asked_names(asked)]
+    unfinished = _unfinished(asked, {str(of.get("id")) for of in about["cells"]} | set(trials["cell_id"]))
+    return Study(
+        folder, about, protocol, planned, trials, exactness, commits, runs, unfinished, _namesakes(names, trials)
+    )
 
 
 def _namesakes(names: Iterable[tuple[Name, str]], trials: pd.DataFrame) -> dict[Name, Name]:
@@ -304,8 +310,8 @@ def _planned_names(about: Mapping[str, Any]) -> Iterator[tuple[Name, str]]:
         yield (of["arm"], of["control_kind"], of["match"]), str(of.get("id"))
 
 
-def _asked_names(path: Path) -> Iterator[tuple[Name, str]]:
-    """The further names by which cells were asked for later: an arm that is its own at equal size, say."""
+def _read_asked(path: Path) -> dict[str, dict[str, Any]]:
+    """The cells that were asked for, those of the protocol among them; empty where the file is missing."""
     cells = _read_object(path) if path.exists() else {}
     for cell, of in cells.items():
         names = of.get("names", []) if isinstance(of, dict) else None
@@ -313,8 +319,21 @@ def _asked_names(path: Path) -> Iterator[tuple[Name, str]]:
             raise InputError(
                 f"{path}: cell {one_line(cell)} is not allowed: an object, its names pairs of arm and match"
             )
-        for arm, match in names:
+    return cells
+
+
+def _asked_names(asked: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[Name, str]]:
+    """The further names by which cells were asked for later: an arm that is its own at equal size, say."""
+    for cell, of in asked.items():
+        for arm, match in of.get("names", []):
             yield (arm, str(of.get("control", "")), match), cell
+
+
+def _unfinished(asked: Mapping[str, Mapping[str, Any]], known: Set[str]) -> tuple[Cell, ...]:
+    """What was asked for and is neither planned nor trained, once for all trials."""
+    keys = ("arm", "setup", "role", "control", "match")
+    missing = (of for cell, of in asked.items() if cell not in known)
+    return tuple(dict.fromkeys(Cell(*(str(of.get(key, "")) for key in keys)) for of in missing))
 
 
 def _place(cell: Cell) -> tuple[Any, ...]:

@@ -1,4 +1,8 @@
-"""Columns of the study's files: their kinds, meaning and order."""
+"""Columns of the study's files: their kinds, meaning and order.
+
+One name for one thing: which pair a row belongs to is its `trial`, which split its `split_sha256`, and which
+configuration its `cell_id`.
+"""
 
 import math
 import re
