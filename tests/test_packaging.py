@@ -25,7 +25,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 # A pin in the lock: name, version, for whom, hashes; nothing else may stand there.
 PIN = re.compile(r"[a-z0-9-]+==[\w.]+( ; [^@:]+?)?( --hash=sha256:[0-9a-f]{64})+")
-FIGURE_4 = {"separable", "inception", "resnext", "inception_reformulated", "separable_strict", "hybrid"}
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -95,11 +94,13 @@ def test_the_wheel_runs_a_study_from_another_folder(wheel: Path, tmp_path: Path)
     place = {"cwd": elsewhere, "env": os.environ | {"PYTHONPATH": str(site)}}
     origin = run(sys.executable, "-c", "import dsresearch; print(dsresearch.__file__)", **place).stdout
     assert origin.strip() == str(site / "dsresearch" / "__init__.py")
-    study = ("run", "hybrid", "--profile", "smoke", "--data", "digits", "--out", "study")
-    done = run(site / "bin" / "dsresearch", *study, **place)
-    assert done.returncode == 0, done.stdout + done.stderr
+    arms = ("--setup", "separable", "--setup", "hybrid")
+    for words in (("run", "hybrid", "--profile", "smoke", *arms, "--out", "study"), ("report", "study")):
+        done = run(site / "bin" / "dsresearch", *words, **place)
+        assert done.returncode == 0, done.stdout + done.stderr
     with (elsewhere / "study" / "trials.csv").open(newline="") as file:
-        assert {row["arm"] for row in csv.DictReader(file)} >= FIGURE_4
+        assert {row["arm"] for row in csv.DictReader(file)} == {"separable", "hybrid"}
+    assert (ROOT / "dsresearch/report/page.css").read_text() in (elsewhere / "study" / "report.html").read_text()
 
 
 # --- the lock ---------------------------------------------------------------------------------------------------
