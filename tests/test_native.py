@@ -258,26 +258,40 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     assert len(compiled) == 2
 
 
-@pytest.mark.parametrize("asked", ["native", "fused"])
-def test_a_study_by_these_kernels_says_so_and_learns_as_without(asked: str, tmp_path: Path) -> None:
-    """Through the command and its processes: the same pictures and weights, other last digits, the same curve."""
+def dsresearch(*words: str | Path) -> str:
+    """What the command prints, in its processes."""
+    command = [sys.executable, "-m", "dsresearch", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def trained_by(kernels: str, folder: Path) -> dict[str, Any]:
+    """The row of one trained model."""
     said = ("run", "hybrid", "--profile", "smoke", "--setup", "inception_reformulated", "--trials", "1")
-    for choice in (asked, "xla"):
-        command = [sys.executable, "-m", "dsresearch", *said, f"protocol.kernels={choice}", "--out", tmp_path / choice]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-    (ours,), (theirs,) = (trial_rows(tmp_path / choice / "trials.csv") for choice in (asked, "xla"))
-    assert (ours["kernels"], theirs["kernels"]) == (asked, "")
-    assert ours["init_seed"] == theirs["init_seed"]
-    assert ours["params_sha256"] != theirs["params_sha256"]  # else the kernels were not taken
-    assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-3)
+    dsresearch(*said, f"protocol.kernels={kernels}", "--out", folder)
+    (row,) = trial_rows(folder / "trials.csv")
+    return row
+
+
+@pytest.fixture(scope="module")
+def by_xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The row of the model that is trained without these kernels."""
+    return trained_by("xla", tmp_path_factory.mktemp("xla") / "study")
+
+
+@pytest.mark.parametrize("asked", ["native", "fused"])
+def test_a_study_by_these_kernels_says_so_and_learns_as_without(
+    asked: str, by_xla: dict[str, Any], tmp_path: Path
+) -> None:
+    """Through the command and its processes: the same pictures and weights, other last digits, the same curve."""
+    ours = trained_by(asked, tmp_path / asked)
+    assert (ours["kernels"], by_xla["kernels"]) == (asked, "")
+    assert ours["init_seed"] == by_xla["init_seed"]
+    assert ours["params_sha256"] != by_xla["params_sha256"]  # else the kernels were not taken
+    assert ours["train_loss"] == pytest.approx(by_xla["train_loss"], rel=1e-3)
     assert f'kernels = "{asked}"' in (tmp_path / asked / "protocol.toml").read_text()
-    again = subprocess.run(
-        [sys.executable, "-m", "dsresearch", "again", tmp_path / asked],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert again.returncode == 0, again.stderr
-    assert "the same to the bit" in again.stdout
+    assert "the same to the bit" in dsresearch("again", tmp_path / asked)
 
 
 @pytest.mark.parametrize("formulation", ["separable", "grouped"])
