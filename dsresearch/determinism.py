@@ -35,7 +35,7 @@ TRIALS, EPOCHS = 3, int(PROFILES["smoke"]["recipe"]["epochs"])
 
 
 @dataclass(frozen=True)
-class Bench:
+class Trainer:
     """Trains small studies in folders of `scratch`, which share one proof of exactness."""
 
     scratch: Path
@@ -65,20 +65,20 @@ class Bench:
 
 def checks(scratch: Path) -> Iterator[dict[str, Any]]:
     """The rows of determinism.csv, each as soon as it is known."""
-    bench = Bench(scratch)
-    both, alone = bench.asked(ARMS), bench.asked(ARMS[:1])
-    reference = bench.trained("reference", both, workers=2)
-    turned = bench.trained("turned", replace(both, asked=both.asked[::-1]), workers=1)
+    trainer = Trainer(scratch)
+    both, alone = trainer.asked(ARMS), trainer.asked(ARMS[:1])
+    reference = trainer.trained("reference", both, workers=2)
+    turned = trainer.trained("turned", replace(both, asked=both.asked[::-1]), workers=1)
 
     def row(invariance: str, other: pd.DataFrame) -> dict[str, Any]:
         return _row(invariance, _same(reference, other), other)
 
     for invariance in ("rerun in a fresh process", "order of the cells", "number of workers"):
         yield row(invariance, turned)
-    yield row("resume from a checkpoint", _resumed(bench, alone))
-    yield row("one trial alone or among others", bench.trained("one", bench.asked(ARMS[:1], trials=1)))
+    yield row("resume from a checkpoint", _resumed(trainer, alone))
+    yield row("one trial alone or among others", trainer.trained("one", trainer.asked(ARMS[:1], trials=1)))
     yield row("evaluation on or off", _without_evaluation(alone, reference))
-    together = bench.trained("together", bench.asked(ARMS[:1], trial_batch=TRIALS))
+    together = trainer.trained("together", trainer.asked(ARMS[:1], trial_batch=TRIALS))
     yield _row("trials in one program", _refused(scratch / "together", scratch / "reference"), together)
 
 
@@ -99,17 +99,17 @@ def _row(invariance: str, passed: bool, rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _resumed(bench: Bench, asked: Plan) -> pd.DataFrame:
+def _resumed(trainer: Trainer, asked: Plan) -> pd.DataFrame:
     """A study that stopped between two epochs of its second trial, and went on in another process."""
     from dsresearch.trials import Training
 
-    store = bench.store("resumed", asked)
+    store = trainer.store("resumed", asked)
     training = Training(asked.asked[0], asked.pictures, store.cell(asked.asked[0]).path)
     for epoch in training:
         if epoch.trials.start == 1 and epoch.done == EPOCHS // 2:
             training.keep()
             break
-    rows = bench.trained("resumed", asked)
+    rows = trainer.trained("resumed", asked)
     begun = read_runs(store.root / "runs.csv")["resumed_from_epoch"].max()
     if begun != EPOCHS + EPOCHS // 2:
         raise RuntimeError(f"the study went on from epoch {begun} instead of {EPOCHS + EPOCHS // 2}")

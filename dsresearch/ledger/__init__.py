@@ -24,7 +24,7 @@ from sacred.run import Run
 from dsresearch import data, ranks, runtime
 from dsresearch.design import MATCHES, InputError, Protocol, Recipe, nearest, one_of
 from dsresearch.ledger import programs
-from dsresearch.ledger.attempt import Keeper, Progress, Stopped, stop_requests
+from dsresearch.ledger.attempt import CellProgress, Keeper, Stopped, stop_requests
 from dsresearch.ledger.observer import HardenedObserver
 from dsresearch.record.claim import Claim, HeldError
 from dsresearch.record.store import CellFolder, Store, write_json
@@ -257,7 +257,7 @@ def _train(cell: Cell, folder: Path, run: Run, between_epochs: Callable[[], None
 
     count = programs.counted()
     training = Training(cell, data.load(cell.data), folder)
-    progress = Progress(CellFolder(folder), training.total, training.program.n_train)
+    progress = CellProgress(CellFolder(folder), training.total, training.program.n_train)
     keeper = Keeper(training.keep)
     began = time.monotonic()
     with stop_requests() as asked_to_stop:

@@ -54,7 +54,7 @@ class Keeper:
             self.now()
 
 
-class Progress:
+class CellProgress:
     """Says in the cell's folder how far it is, twice a second at most."""
 
     def __init__(self, folder: CellFolder, total: int, n_train: int) -> None:
