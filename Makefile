@@ -43,13 +43,14 @@ test-all: $(READY)  ## the whole test suite
 
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
-	$(BIN)/python -m pytest -v tests/peers
+	$(BIN)/python -m pytest -v tests/peers tests/test_layers.py tests/test_loss.py tests/test_optimiser.py
 	DSRESEARCH_KERNELS=native $(BIN)/python -m pytest -v tests/peers
 	DSRESEARCH_KERNELS=fused $(BIN)/python -m pytest -v tests/peers
 
 test-parity: $(READY)  ## networks beside those of Keras and others, which are installed first; writes docs/parity.json
 	$(PIP) install --quiet --no-build-isolation -e '.[parity]'
 	$(BIN)/python -m pytest -v tests/parity --write-parity docs/parity.json
+	$(BIN)/python -m pytest -v tests/test_layers.py
 	$(BIN)/dsresearch cost --tables docs
 
 torture: $(READY)  ## kill a study 50 times at random moments, start it eight times at once; its files must be the same

@@ -128,7 +128,10 @@ def test_a_slice_that_is_stopped_packs_when_nothing_writes_any_more(checkout: Pa
     script = subprocess.Popen(
         ["bash", f"benchmarks/{SCRIPT.name}", "--tiny", "--minutes", minutes], cwd=checkout, env={**os.environ, **named}
     )
+    deadline = time.monotonic() + 60
     while not (checkout / "trains.txt").exists():
+        assert script.poll() is None, "it ended before it trained"
+        assert time.monotonic() < deadline, "it does not begin to train"
         time.sleep(0.05)
     if how == "signal":
         script.terminate()

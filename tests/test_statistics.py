@@ -187,11 +187,19 @@ def test_farther_takes_both_contrasts_and_the_larger_p():
 
 
 def test_compare_gathers_the_statistics_of_one_arm():
-    found = st.compare(D, margin=0.25, alpha=0.05, n_test=6_000, n_train=54_000)
+    found = st.compare(D, margin=0.25, alpha=0.1, n_test=6_000, n_train=54_000)
     assert (found.trials, found.mean, found.a) == (10, pytest.approx(D.mean()), pytest.approx(np.abs(D).mean()))
-    assert found.t95 == pytest.approx(tuple(st.t_interval(D, 0.95)))
-    assert found.t_tost == pytest.approx(tuple(st.t_interval(D, 0.9)))
+    assert (found.b, found.sd) == (pytest.approx(abs(D.mean())), pytest.approx(D.std(ddof=1)))
+    test = stats.ttest_1samp(D, 0)
+    assert found.t95 == pytest.approx(tuple(test.confidence_interval(0.95)))
+    assert found.t_tost == pytest.approx(tuple(test.confidence_interval(0.8)))
+    assert found.equivalence_margin == pytest.approx(max(map(abs, test.confidence_interval(0.8))))
     assert found.p_tost == pytest.approx(ttost_paired(D, ZERO, -0.25, 0.25)[0])
+    exact = stats.permutation_test((D,), np.mean, permutation_type="samples", n_resamples=np.inf)
+    assert found.p_sign_flip == pytest.approx(exact.pvalue)
+    corrected = D.mean() / (D.std(ddof=1) * np.sqrt(1 / 10 + 6_000 / 54_000))
+    assert found.p_nadeau_bengio == pytest.approx(2 * stats.t(9).sf(abs(corrected)))
+    assert found.a_bca95 == pytest.approx(st.bca_interval(D, 0.95))
     with pytest.raises(ValueError, match="no trials"):
         st.compare([], margin=0.25, alpha=0.05, n_test=1, n_train=1)
 

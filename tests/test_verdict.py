@@ -4,10 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from dsresearch.statistics import Evidence, chances, judge
 from dsresearch.statistics.power import difference_sd, tost_power
-from dsresearch.statistics.verdict import Gates, mechanism_alike, word
+from dsresearch.statistics.verdict import Gates, mechanism_alike, relations, word
 
 RIVALS = ("inception", "resnext", "inception_reformulated")
 
@@ -145,6 +147,31 @@ def test_bit_identical_arms_do_not_break_the_rule():
     found = judge(evidence(differences=differing(hybrid=zero), controls={"seed": around(0.0), "exact": zero}))
     assert found.word == "SUPPORTED"
     assert judge(evidence(differences=dict.fromkeys(("hybrid", *RIVALS), zero))).word == "NOT SUPPORTED"
+
+
+def test_a_rival_is_nearer_by_a_test_that_holm_has_corrected():
+    """One of three rivals at p = 0.03: alone it would speak against the hypothesis."""
+    arms = {"hybrid": around(0.24, 0.1, 1), "resnext": around(0.0, 0.4, 20)}
+    arms |= {name: around(0.0, 3.0, seed) for name, seed in (("inception", 3), ("inception_reformulated", 4))}
+    d = differing(**arms)
+    p, adjusted, relation = relations(d["hybrid"], np.stack([d[name] for name in RIVALS]), 0.05)
+    assert (p[1] < 0.05) & (adjusted[1] > 0.05)
+    assert adjusted == pytest.approx(multipletests(p, method="holm")[1])
+    assert list(relation) == [0, 0, 0]
+    assert judge(evidence(differences=d)).word == "UNDECIDED"
+
+
+def test_mechanisms_are_alike_by_tests_that_holm_has_corrected():
+    rng = np.random.default_rng(5)
+    noise = rng.normal(0, 0.01, (4, 20))
+    seed, hybrid = 0.07 + noise[0], 0.07 + noise[0] + rng.normal(0, 1e-4, 20)
+    for shift, alike in ((0.0045, False), (0.02, True)):
+        rivals = {name: seed + around(gap, 0.01, at) for at, (name, gap) in
+                  enumerate(zip(RIVALS, (shift, shift, 0.02), strict=True))}  # fmt: skip
+        p = [stats.ttest_1samp(of - seed, 0, alternative="greater").pvalue for of in rivals.values()]
+        corrected = bool((multipletests(p, method="holm")[1] < 0.05).all())
+        assert max(p) < 0.05
+        assert mechanism_alike({"seed": seed, "hybrid": hybrid, **rivals}, "hybrid", RIVALS, 0.05) == corrected == alike
 
 
 def test_without_a_hybrid_the_verdict_is_not_applicable():
