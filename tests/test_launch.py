@@ -14,6 +14,7 @@ from dsresearch import launch as launch_module
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher, Process, default_workers
 from dsresearch.ledger import cell_of
+from dsresearch.record.progress import status_lines
 from dsresearch.record.store import Store, write_json
 from dsresearch.runtime import DONE, FAILED, INTERRUPTED, STOPPED
 from dsresearch.schema import ENVIRONMENT
@@ -89,6 +90,40 @@ def test_a_cell_that_was_stopped_alone_goes_on(tmp_path: Path, monkeypatch: pyte
     assert second.startswith("1 of 1 cells")
 
 
+def test_a_failed_cell_is_told_and_the_others_still_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The study says so by its status at the end, although the last cell succeeded."""
+    monkeypatch.setattr(launch_module, "POLL_SECONDS", 0.001)
+    one = launcher(tmp_path)
+    one.out = io.StringIO()
+    monkeypatch.setattr(one, "_export", lambda: None)
+    bad, good = one.plan.cells[:2]
+    started: list[str] = []
+
+    def start(words: Sequence[str], environment: Mapping[str, str], log: Path) -> Process:
+        started.append(words[-1])
+        if words[-1] == bad.id:
+            log.write_text("error: the last words\n", encoding="utf-8")
+            trace = ["Traceback (most recent call last):\n", "  ...\n", "ValueError: Incompatible shapes\n"]
+            run = {"status": "FAILED", "fail_trace": trace}
+            attempt = one.store.cell(bad).attempts / "1"
+            attempt.mkdir(parents=True)
+            write_json(attempt / "run.json", run)
+            return Scripted(1)
+        rows = [{"test_wrong": 1, "n_test": 100}]
+        write_json(one.store.cell(good).path / "result.json", {"attempt": 1, "rows": rows})
+        return Scripted(DONE)
+
+    one.start = start
+    assert one._train([bad, good]) == FAILED
+    assert started == [bad.id, good.id]
+    first, second = one.out.getvalue().splitlines()
+    assert first == f"cell {bad.name} failed (status 1): ValueError: Incompatible shapes"
+    assert second.startswith("1 of 2 cells")
+    (line,) = [line for line in status_lines(one.store) if line.startswith("failed")]
+    assert line.split(maxsplit=1)[1].startswith(bad.name)
+    assert line.endswith(" ValueError: Incompatible shapes")
+
+
 def test_a_cell_that_compiles_is_known_by_what_it_says_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What an attempt before it said of its progress lies there until it speaks."""
     one = launcher(tmp_path)
@@ -149,7 +184,9 @@ def test_what_is_written_of_a_cell_is_that_cell_again(tmp_path: Path) -> None:
 
 
 def test_workers_leave_a_cell_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert default_workers(threads=1) >= default_workers(threads=2) >= 1
+    monkeypatch.setattr("dsresearch.runtime.cores", lambda: 8)
+    monkeypatch.setattr("dsresearch.runtime.accelerated", lambda: False)
+    assert [default_workers(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setattr("dsresearch.runtime.accelerated", lambda: True)
     assert default_workers(threads=1) == 1, "two would each take the memory of a GPU"
 

@@ -4,13 +4,14 @@ import contextlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dsresearch import ledger
 from dsresearch.design import InputError
-from dsresearch.ledger.attempt import Stopped
+from dsresearch.ledger.attempt import CellProgress, Stopped
 from dsresearch.record.store import CellFolder
 
 
@@ -76,3 +77,13 @@ def test_a_wrong_option_of_sacreds_own_is_one_line(
         ledger.run_commandline(ledger.experiment("hybrid"))
     assert told.value.code == 2
     assert capsys.readouterr().err == "error: Unknown level: 'nonsense'\n"
+
+
+def test_the_trials_before_these_count_whole(tmp_path: Path) -> None:
+    """Of a cell whose trials begin at 2, in programs of two: 2 and 3 are done, 4 and 5 have three epochs of five."""
+    folder = CellFolder(tmp_path)
+    training = SimpleNamespace(cell=SimpleNamespace(first=2, recipe=SimpleNamespace(epochs=5)))
+    progress = CellProgress(folder, total=20, n_train=100)
+    progress.tell(SimpleNamespace(trials=range(4, 6), done=3), training)
+    said = folder.progress()
+    assert (said["done"], said["total"], said["here"]) == (2 * 5 + 2 * 3, 20, 2)

@@ -265,10 +265,18 @@ LONG = (
 )
 
 
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study long enough to be stopped, which nobody stopped."""
+    folder = tmp_path_factory.mktemp("studies") / "straight"
+    done = dsresearch(*LONG, "--out", str(folder))
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stopped_study_goes_on_to_the_same_bytes(how: signal.Signals, tmp_path: Path) -> None:
-    straight, stopped = tmp_path / "straight", tmp_path / "stopped"
-    assert dsresearch(*LONG, "--out", str(straight)).returncode == 0
+def test_a_stopped_study_goes_on_to_the_same_bytes(how: signal.Signals, straight: Path, tmp_path: Path) -> None:
+    stopped = tmp_path / "stopped"
     command = [sys.executable, "-m", "dsresearch", *LONG, "--out", str(stopped)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     _wait_for(lambda: list(stopped.glob("cells/*/progress.json")) or list(stopped.glob("cells/*/trials/*")))

@@ -18,6 +18,19 @@ CELLS = {(cell.arm, cell.control): cell for cell in plan(Request(profile="smoke"
 BASELINE = CELLS["separable", ""]
 
 
+@pytest.fixture(scope="module")
+def sequential(tmp_path_factory: pytest.TempPathFactory) -> list[Result]:
+    """The baseline's trials, trained one after another."""
+    return trained(BASELINE, tmp_path_factory.mktemp("sequential"))
+
+
+def trained(cell: Cell, folder: Path) -> list[Result]:
+    """What is recorded of a cell's trials, after an epoch said for each block of them."""
+    training = Training(cell, DIGITS, folder)
+    assert sum(len(epoch.trials) for epoch in training) == training.total
+    return training.results
+
+
 def start(cell: Cell, tmp_path: Path, trial: int = 0) -> Any:
     return Training(cell, DIGITS, tmp_path).start(trial)
 
@@ -107,12 +120,23 @@ def test_a_diverged_model_is_recorded_with_its_predictions(tmp_path: Path) -> No
     )
 
 
-def test_a_trial_in_a_cell_of_its_own_is_the_trial_among_others(tmp_path: Path) -> None:
+def test_a_trial_in_a_cell_of_its_own_is_the_trial_among_others(sequential: list[Result], tmp_path: Path) -> None:
     short = plan(Request(profile="smoke", choices={"protocol.trials_per_cell": [1]}), DIGITS).cells
     alone = next(cell for cell in short if (cell.arm, cell.control, cell.first) == ("separable", "", 1))
-    trainings = [Training(cell, DIGITS, tmp_path / cell.id) for cell in (BASELINE, alone)]
-    for training in trainings:
-        assert len([epoch.trials for epoch in training]) == training.total
-    among, own = (training.results for training in trainings)
+    own = trained(alone, tmp_path)
     assert [result.row["trial"] for result in own] == [1]
-    assert own[0].row == among[1].row  # its hashes of weights and predictions too
+    assert own[0].row == sequential[1].row  # its hashes of weights and predictions too
+
+
+def test_each_trial_of_a_program_is_recorded_with_what_is_its_own(sequential: list[Result], tmp_path: Path) -> None:
+    """One that got another's curve, weights or predictions would be a row that looks like any other."""
+    protocol = dataclasses.replace(BASELINE.protocol, trial_batch=2)
+    results = trained(dataclasses.replace(BASELINE, protocol=protocol), tmp_path)
+    assert [result.row["trial"] for result in results] == [0, 1]
+    for result, alone in zip(results, sequential, strict=True):
+        predictions = result.predictions
+        assert result.row["test_wrong"] == (predictions["pred"] != predictions["label"]).sum()
+        assert result.row["init_sha256"] == alone.row["init_sha256"]
+        assert result.row["split_sha256"] == alone.row["split_sha256"]
+        assert result.row["train_wrong"] == pytest.approx(alone.row["train_wrong"], abs=3)  # other last digits
+    assert len({result.row["params_sha256"] for result in results}) == 2
