@@ -209,29 +209,32 @@ class Launcher:
                     self._say("stopping: cells that train end their epoch and keep a checkpoint")
                 for process in [process for process in self._running if process.poll() is not None]:
                     cell, code = self._running.pop(process), process.returncode
-                    failed |= self._has_failed(cell, code, waiting, progress)
+                    failed |= self._ended(cell, code, waiting, progress)
                 progress.tell(list(self._running.values()))
                 time.sleep(POLL_SECONDS)
         progress.close()
         return STOPPED if self._stopping else FAILED if failed else DONE
 
-    def _has_failed(self, cell: Cell, code: int, waiting: dict[Cell, float], progress: Progress) -> bool:
-        """Take note of how a cell's process ended. One that is held elsewhere, or was stopped alone, waits again."""
+    def _ended(self, cell: Cell, code: int, waiting: dict[Cell, float], progress: Progress) -> bool:
+        """Take note of how a cell's process ended; gives whether it failed.
+
+        One that is held elsewhere, or was stopped alone, waits again.
+        """
         self._pass_on_warnings(cell)
         if code == DONE and self._is_done(cell):
             progress.finished(cell)
             self._export_at_times()
-        elif self._stopping:
-            pass  # however it ended, the next run goes on with it
-        elif code in (HELD, STOPPED):
+            return False
+        if self._stopping:  # however it ended, the next run goes on with it
+            return False
+        if code in (HELD, STOPPED):
             waiting[cell] = time.monotonic() + HELD_SECONDS
             if code == STOPPED:
                 self._say(f"cell {cell.name} was stopped with a checkpoint kept, it goes on from there")
-        else:
-            self._refuse(code, cell.id)
-            self._say(f"cell {cell.name} failed ({_end(code)}): {self._why(cell)}")
-            return True
-        return False
+            return False
+        self._refuse(code, cell.id)
+        self._say(f"cell {cell.name} failed ({_end(code)}): {self._why(cell)}")
+        return True
 
     def _is_done(self, cell: Cell) -> bool:
         """Whether a cell is done; what a kill right after it left of its training goes."""
