@@ -166,16 +166,33 @@ def is_chain(design: Design) -> bool:
     return design.formulation != "inception" and not design.normalise and design.activation in ("none", "relu")
 
 
-def links(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[tuple[Any, int, bool]]:
-    """The convolutions of a chain: kernels [k, k, M / G, M'] as in `lax`, with their G, and whether ReLU follows each.
+class Stretch(NamedTuple):
+    """Convolutions of a module up to its next inner BatchNorm, or to its end.
+
+    Attributes:
+        links: kernels [k, k, M / G, M'] as in `lax`, with their G, and whether ReLU follows each.
+        norm: the name of what stands between this stretch and the next in the module's tree; none at its end.
+    """
+
+    links: list[tuple[Any, int, bool]]
+    norm: str = ""
+
+
+def stretches(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[Stretch]:
+    """The convolutions of a module, cut where a BatchNorm stands; none of `inception`.
 
     Of NumPy's arrays or of JAX's, as `params` are.
     """
-    made: list[tuple[Any, int, bool]] = []
-    for part, convolution in zip(parts(design), convolutions(design, c_in, c_out), strict=True):
+    made = [Stretch([])]
+    convs = convolutions(design, c_in, c_out)
+    several = sum(convolution.between for convolution in convs) > 1
+    for part, convolution in zip(parts(design), convs, strict=True):
         kernel = params[part.name]
         # as a convolution in groups, where `fuse` would fill in the zeros beside the blocks
         kernel = fuse(kernel[:, None, None], "paths") if part.layout == "blocks" else fuse(kernel, part.layout)
-        relu = design.activation == "relu" and convolution.between
-        made.append((kernel if kernel.ndim == 4 else kernel[None, None], convolution.groups, relu))
+        relu = design.activation == "relu" and convolution.between and not design.normalise
+        made[-1].links.append((kernel if kernel.ndim == 4 else kernel[None, None], convolution.groups, relu))
+        if convolution.between and design.normalise:
+            made[-1] = made[-1]._replace(norm=f"between_{part.name}" if several else "between")
+            made.append(Stretch([]))
     return made

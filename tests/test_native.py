@@ -33,7 +33,7 @@ from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
 
-from dsresearch.operators.native import calls, kernels, segment, target
+from dsresearch.operators.native import calls, inception, kernels, passage, segment, target
 from dsresearch.operators.native.passage import Passage
 
 ROOT = Path(__file__).parents[1]
@@ -158,10 +158,10 @@ def test_bits_do_not_depend_on_the_processors_vectors(
     found = []
     for most in (4, 8, 16):
         monkeypatch.setattr(target, "vector_lanes", lambda most=most: most)
-        calls._forward_kernel.cache_clear()
-        calls._backward_kernel.cache_clear()
+        calls._kernel.cache_clear()
         found.append(value_and_gradients(lambda x, k: operators.spatial_conv(x, k, groups=groups), x, kernel, dy))
         found[-1] += through_and_gradients(z, affine, [(kernel, groups, True), (narrow, 1, False)], True, cotangents)
+        found[-1] += of_joined(inception.joined, towers(normals(9), 16 // groups, 3))
     lanes = {kernels.lanes_of(calls.shape_of(kernel, groups, SAME), most) for most in (4, 8, 16)}
     assert len(lanes) > 1  # else nothing was compared
     for other in found[1:]:
@@ -231,7 +231,7 @@ def test_other_code_has_another_name() -> None:
     """A program in the cache on disk calls a kernel by its name: it must never find another kernel under it."""
     shape = calls.shape_of(jnp.zeros((3, 3, 16, 16)), 1, SAME)
     forms = [Passage(pictures, (shape,)) for pictures in (2, 3)]
-    names = {calls._forward_kernel(form, ((1,), (1,)), ((1,),)) for form in forms}
+    names = {calls._kernel(passage.forward, (form,), ((1,), (1,)), ((1,),)) for form in forms}
     assert len(names) == 2
 
 
@@ -266,9 +266,9 @@ def dsresearch(*words: str | Path) -> str:
     return done.stdout
 
 
-def trained_by(kernels: str, folder: Path) -> dict[str, Any]:
+def trained_by(kernels: str, folder: Path, setup: str = "separable") -> dict[str, Any]:
     """The row of one trained model."""
-    said = ("run", "hybrid", "--profile", "smoke", "--setup", "separable", "--trials", "1")
+    said = ("run", "hybrid", "--profile", "smoke", "--setup", setup, "--trials", "1")
     dsresearch(*said, f"protocol.kernels={kernels}", "--out", folder)
     (row,) = trial_rows(folder / "trials.csv")
     return row
@@ -292,6 +292,14 @@ def test_a_study_by_these_kernels_says_so_and_learns_as_without(
     assert ours["train_loss"] == pytest.approx(by_xla["train_loss"], rel=1e-3)
     assert f'kernels = "{asked}"' in (tmp_path / asked / "protocol.toml").read_text()
     assert "the same to the bit" in dsresearch("again", tmp_path / asked)
+
+
+def test_a_study_by_these_kernels_throughout_is_not_the_fused_one(tmp_path: Path) -> None:
+    """They differ where a BatchNorm stands inside the module, and say so; the curve is the same."""
+    fused, ours = (trained_by(asked, tmp_path / asked, "inception") for asked in ("fused", "throughout"))
+    assert (fused["kernels"], ours["kernels"]) == ("fused", "throughout")
+    assert ours["params_sha256"] != fused["params_sha256"]
+    assert ours["train_loss"] == pytest.approx(fused["train_loss"], rel=1e-3)
 
 
 @pytest.mark.parametrize("formulation", ["separable", "grouped"])
@@ -433,6 +441,109 @@ def test_an_identity_around_the_convolutions_is_added(name: str) -> None:
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("channels", [7, 16])
+def test_other_pictures_that_are_mapped_are_added(channels: int) -> None:
+    """An identity around BatchNorms: what the module reads, and not what its last convolution does."""
+    draw = few(47)
+    z, kernel, affine, cotangents = passed(draw, 16, channels, (4, 6))
+    beside = segment.Mapped(draw((2, 4, 6, channels)), operators.Affine(2 * draw((channels,)), draw((channels,))))
+
+    def ours(z: Any, affine: Any, kernel: Any, beside: Any) -> Any:
+        return segment.through(z, affine, [(kernel, 1, False)], beside=beside)
+
+    def plain(z: Any, affine: Any, kernel: Any, beside: Any) -> Any:
+        x, added = (read(*pictures) for pictures in ((z, affine), beside))
+        y = oracle(x, kernel, 1, "SAME") + added
+        return y, sums_of(y)
+
+    compare(ours, plain, (z, affine, kernel, beside), cotangents)
+
+
+def read(z: Any, affine: Any) -> Any:
+    """Pictures as the reader of a BatchNorm's sums reads them."""
+    return jax.nn.relu(z * affine.gain[None, None, None] + affine.shift[None, None, None])
+
+
+def sums_of(y: Any) -> operators.Moments:
+    return operators.Moments(y.sum((0, 1, 2)), (y * y).sum((0, 1, 2)))
+
+
+def made_and_gradients(function: Callable[..., Any], arguments: Any, cotangents: Any) -> list[Floats]:
+    def run(arguments: Any, cotangents: Any) -> Any:
+        made, pullback = jax.vjp(function, *arguments)
+        return made, pullback(cotangents)
+
+    return [np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(arguments, cotangents))]
+
+
+def compare(ours: Callable[..., Any], plain: Callable[..., Any], arguments: Any, cotangents: Any) -> None:
+    """Results and gradients are the library's in float64, number for number."""
+    found = made_and_gradients(ours, arguments, cotangents)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (arguments, cotangents))
+        expected = made_and_gradients(plain, *wide)
+    assert max(np.abs(a).max() for a in expected) < 2**24  # else float32 would round
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(("size", "pool"), [((4, 4), False), ((3, 5), True)])
+def test_towers_part_as_two_products_of_the_same_pictures(size: tuple[int, int], pool: bool) -> None:
+    draw = few(53)
+    z, ends, affine, (dy, slopes) = passed(draw, 16, 12, size, pool)
+    starts = draw((1, 1, 16, 12))
+
+    def ours(source: Any, ends: Any, starts: Any) -> Any:
+        return inception.parted(source, ends, starts, pool)
+
+    def plain(source: Any, ends: Any, starts: Any) -> Any:
+        x = read(*source)
+        x = operators.max_pool(x) if pool else x
+        first, second = (oracle(x, kernel, 1, "SAME") for kernel in (ends, starts))
+        return first, second, sums_of(second)
+
+    compare(ours, plain, (segment.Mapped(z, affine), ends, starts), (dy, draw(dy.shape), slopes))
+
+
+def towers(draw: Callable[[tuple[int, ...]], Floats], channels: int, window: int) -> tuple[Any, Any]:
+    """What towers of so many channels are joined from, and the gradients at the result and its sums."""
+    ends, middles = (draw((2, 6, 5, 2 * channels)) for _ in range(2))
+    its_map = operators.Affine(draw((channels,)), draw((channels,)))
+    slopes = operators.Moments(draw((4 * channels,)), draw((4 * channels,)))
+    kernel = draw((window, window, channels, channels))
+    return (ends, segment.Mapped(middles, its_map), kernel), (draw((2, 6, 5, 4 * channels)), slopes)
+
+
+def of_joined(joined: Callable[..., Any], given: tuple[Any, Any]) -> list[Floats]:
+    return made_and_gradients(joined, *given)
+
+
+def joined_plainly(ends: Any, middles: segment.Mapped, kernel: Any) -> Any:
+    """The four towers by the library's operations."""
+    direct, summand = jnp.split(ends, 2, -1)
+    single, double = jnp.split(middles.pictures, 2, -1)
+    last = oracle(read(double, middles.affine), kernel, 1, "SAME")
+    y = jnp.concatenate([direct, single, last, operators.avg_pool(summand, kernel.shape[0])], -1)
+    return y, sums_of(y)
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5, 16])
+def test_towers_are_joined_number_for_number(channels: int) -> None:
+    """Of a window of two by two, whose means of small whole numbers are held exactly."""
+    arguments, cotangents = towers(few(59), channels, 2)
+    compare(inception.joined, joined_plainly, arguments, cotangents)
+
+
+@pytest.mark.parametrize("window", [3, 5])
+def test_towers_are_joined_with_other_windows(window: int) -> None:
+    given = towers(normals(61), 8, window)
+    with jax.enable_x64(True):
+        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), given)
+        expected = of_joined(joined_plainly, wide)
+    for a, b in zip(of_joined(inception.joined, given), expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))
+
+
 def test_trials_side_by_side_pass_a_segment_as_one_after_another() -> None:
     """One call for all of them, their kernels and maps their own; and for trials of trials."""
     made = [passed(normals(seed), 16, 20, (4, 4)) for seed in range(4)]
@@ -502,12 +613,45 @@ DESIGNS = [
 ]
 
 
+INNER = {"activation": "relu", "normalise": True}
+STRETCHES: dict[str, tuple[dict[str, Any], list[str]]] = {  # with BatchNorms inside; the kernels a module calls
+    "separable": ({"formulation": "separable", "residual": True, "depth": 2}, ["forward"] * 2),
+    "resnext": ({"formulation": "resnext", "groups": 2, "residual": True, "depth": 2}, ["forward"] * 3),
+    "inception_simplified": ({"formulation": "inception_simplified", "groups": 2}, ["forward"] * 2),
+    "bsconv_s": ({"formulation": "bsconv_s"}, ["forward"] * 2),
+    "inception": ({"formulation": "inception", "depth": 2}, ["part", "forward", "join"]),
+}
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_the_network_with_batchnorms_inside_its_modules_is_the_network(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, forwards = STRETCHES[name]
+    network = Stack(Design(**{"width": 8, "depth": 1, **INNER, **settings}), 10)
+    backwards = {"forward": "backward", "part": "part_back", "join": "join_back"}
+    modules = 3 * settings.get("depth", 1)
+    calls_of_it = ["forward", "backward"] + modules * (forwards + [backwards[name] for name in forwards])
+    called = the_same_by(network, "throughout", 1e-2, monkeypatch)
+    assert sorted(called) == sorted(calls_of_it)
+
+
 @pytest.mark.parametrize("settings", DESIGNS, ids=lambda settings: "-".join(map(str, settings.values())))
 def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loss, running statistics and gradients of every formulation that is a chain of convolutions."""
+    """Every formulation that is a chain of convolutions."""
     network = Stack(Design(**{"width": 8, "depth": 1, **settings}), 10)
-    images = normals(23)((4, 8, 8, 3))
+    # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
+    limit = 1e-2 if "activation" in settings else 1e-4
+    called = the_same_by(network, "fused", limit, monkeypatch)
+    assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
+
+
+def the_same_by(network: Stack, kernels: str, limit: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Loss, running statistics and gradients are XLA's, each within a share of its norm; gives the kernels called."""
+    images, noise = normals(23)((4, 8, 8, 3)), normals(24)
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
+    # with its first scale and offset a BatchNorm in front of another one has no gradient but rounding
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * noise(leaf.shape) if leaf.ndim == 1 else leaf, params)
 
     def step(params: Any) -> Any:
         def loss(params: Any) -> Any:
@@ -518,26 +662,33 @@ def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkey
 
     monkeypatch.setenv(KERNELS_VARIABLE, "xla")
     expected = jax.jit(step)(params)
-    monkeypatch.setenv(KERNELS_VARIABLE, "fused")
-    called = kernels_called(lambda p: step(p), params)
-    assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
-    # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
-    limit = 1e-2 if "activation" in settings else 1e-4
+    monkeypatch.setenv(KERNELS_VARIABLE, kernels)
     for a, b in zip(jax.tree.leaves(jax.jit(lambda p: step(p))(params)), jax.tree.leaves(expected), strict=True):
         assert np.linalg.norm(np.asarray(a) - b) <= limit * np.linalg.norm(b)
+    return kernels_called(lambda p: step(p), params)
 
 
 @pytest.mark.parametrize(
-    "settings", [{"activation": "elu"}, {"normalise": True}, {"formulation": "grouped", "groups": 1, "residual": True}]
+    ("asked", "settings"),
+    [
+        ("fused", {"activation": "elu"}),
+        ("fused", {"normalise": True}),
+        ("fused", {"formulation": "grouped", "groups": 1, "residual": True}),
+        ("fused", {"formulation": "inception", **INNER}),
+        ("throughout", {"normalise": True}),
+        ("throughout", {"activation": "elu", "normalise": True}),
+        ("throughout", {"formulation": "inception", "residual": True, **INNER}),
+    ],
+    ids=str,
 )
 def test_what_is_no_chain_that_fits_is_computed_as_without(
-    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     network = Stack(Design(width=8, depth=2, **settings), 10)
     images = normals(23)((4, 8, 8, 3))
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
     logits = []
-    for choice in ("fused", "xla"):
+    for choice in (asked, "xla"):
         monkeypatch.setenv(KERNELS_VARIABLE, choice)
         apply = jax.jit(lambda p: network.apply({"params": p, "stats": stats}, images, True, mutable=["stats"])[0])
         logits.append(apply(params))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dsresearch.design.inputs import InputError, number, one_of, whole
 
-KERNELS = ("xla", "native", "fused")
+KERNELS = ("xla", "native", "fused", "throughout")
 SPLITS = ("stratified", "standard", "pool60k_hold6k", "test10k_sub6k")
 
 
@@ -28,7 +28,8 @@ class Protocol:
             batch. CPU devices share the threads; those that share a batch are processes.
         kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
             filter reads few channels), or `fused`, the same with BatchNorm, ReLU and pooling around a module that is
-            a chain of convolutions. Our own need the extra `native`; every choice has bits of its own.
+            a chain of convolutions, or `throughout`, the same inside modules with BatchNorm between their convolutions,
+            too. Our own need the extra `native`; every choice has bits of its own, and rows trained by it.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """

@@ -13,7 +13,6 @@ from flax import linen as nn
 
 from dsresearch import operators
 from dsresearch.design import Design
-from dsresearch.fused_form import is_chain, links
 from dsresearch.modules import BatchNorm, SeparableModule, he
 from dsresearch.operators import native
 
@@ -42,7 +41,7 @@ class Stack(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         width = self.design.width
         kernel = self.param("stem", he(9 * x.shape[-1]), (3, 3, x.shape[-1], width))
-        z, sums = self.passage(x, None, [(kernel, 1, False)]) or self.stem(x, kernel)
+        z, sums = self.stem(x, kernel)
         norm = "stem_norm"
         for stage, features in enumerate(self.design.widths):
             for block in range(self.design.depth):
@@ -53,32 +52,18 @@ class Stack(nn.Module):
         affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
         return self.head(operators.apply_affine(z, affine, "relu"))
 
+    def by_our_own(self) -> bool:
+        """Whether pictures are taken from one BatchNorm to the next by kernels of our own, which need an extra."""
+        return native.fused() and not self.is_initializing()
+
     def stem(self, x: Array, kernel: Array) -> tuple[Array, operators.Moments]:
+        if self.by_our_own():
+            from dsresearch.operators.native import segment
+
+            if segment.fits(x, alone := [(kernel, 1, False)]):
+                return segment.through(x, None, alone)
         size = math.prod(x.shape[1:3]) * kernel.shape[-1] * x.dtype.itemsize
         return operators.with_moments(operators.spatial_conv, x, kernel, size)
-
-    def convolutions(self, module: SeparableModule, channels: int) -> list[tuple[Array, int, bool]]:
-        """Those that a module is, where it is a chain of them and kernels of our own are asked to take it whole."""
-        if self.is_initializing() or not native.fused() or not is_chain(self.design):
-            return []
-        return links(module.variables["params"]["body"], self.design, channels, module.features)
-
-    def passage(
-        self,
-        z: Array,
-        affine: operators.Affine | None,
-        convolutions: list[tuple[Array, int, bool]],
-        pool: bool = False,
-        identity: bool = False,
-    ) -> tuple[Array, operators.Moments] | None:
-        """From a map to the next one's sums picture by picture (`operators.native`), where the kernels fit."""
-        if self.is_initializing() or not native.fused() or not convolutions:
-            return None
-        from dsresearch.operators.native import segment
-
-        if not segment.fits(z, convolutions, pool, identity):
-            return None
-        return segment.through(z, affine, convolutions, pool, identity)
 
     def segment(
         self, z: Array, affine: operators.Affine, train: bool, name: str, features: int, pool: bool
@@ -88,15 +73,17 @@ class Stack(nn.Module):
         Every picture passes alone, so the batch can pass in blocks; but not where a BatchNorm stands inside the module,
         nor where the gradient would compute a dense convolution anew.
         """
+        if self.by_our_own():
+            from dsresearch.stretches import Stretches, fit
+
+            if fit(self.variables["params"][name], self.design, z, features, pool):
+                return Stretches(self.design, features, name=name)(z, affine, pool, train)
         module = SeparableModule(self.design, features, name=name)
 
         def enter(z: Array, affine: operators.Affine) -> Array:
             x = operators.apply_affine(z, affine, "relu")
             return operators.max_pool(x) if pool else x
 
-        identity = self.design.residual and z.shape[-1] == features
-        if passed := self.passage(z, affine, self.convolutions(module, z.shape[-1]), pool, identity):
-            return passed
         if self.is_initializing() or not cheap_to_repeat(self.design) or (native.chosen() and z.nbytes <= LOADED_WHOLE):
             y = module(enter(z, affine), train)
             return y, operators.moments(y)

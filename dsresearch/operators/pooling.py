@@ -60,10 +60,10 @@ def avg_pool(x: Array, window: int, *, stride: int = 1) -> Array:
     wide = wide_dtype(x.dtype)
     padded = geometry.pad(x)
     total = sum(geometry.tap(padded, i, j).astype(wide) for i, j in geometry.taps)
-    return (total * jnp.asarray(1.0 / _window_counts(geometry), wide)).astype(x.dtype)
+    return (total * jnp.asarray(1.0 / window_counts(geometry), wide)).astype(x.dtype)
 
 
-def _window_counts(geometry: Geometry) -> np.ndarray:
+def window_counts(geometry: Geometry) -> np.ndarray:
     """Pixels of the picture under each window, [1, H', W', 1]."""
     inside = np.pad(np.ones(geometry.size), geometry.pads)
     counts = sum(

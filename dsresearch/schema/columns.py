@@ -12,7 +12,7 @@ from typing import Literal
 
 import pyarrow as pa
 
-from dsresearch.design import MATCHES, ORDERS, nearest
+from dsresearch.design import KERNELS, MATCHES, ORDERS, nearest
 
 SCHEMA_VERSION = 1
 
@@ -131,7 +131,7 @@ TRIAL_COLUMNS: Mapping[str, Column] = {
     "trial_batch": _whole("trials in one program"),
     "threads": _whole("CPU threads of the cell"),
     "kernels": Column(
-        "text", "whose convolutions on a CPU, empty: XLA's", ("", "native", "fused"), optional=True, later=True
+        "text", "whose convolutions on a CPU, empty: XLA's", ("", *KERNELS[1:]), optional=True, later=True
     ),
     "device_kind": _text("device"),
     "device_count": _whole("devices of the cell"),

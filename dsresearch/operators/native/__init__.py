@@ -4,17 +4,19 @@
     kernels      the two loops of a convolution of one picture, as code
     pixels       what stands between convolutions of one picture, as code
     passage      a batch's way through convolutions that follow one another, forward and back, as code
+    towers       where Inception's towers part from a picture, and where they are laid side by side, as code
     target       machine code, as something that a compiled program may call
     calls        passages from arrays to arrays
     convolution  one convolution as a differentiable operator
     segment      all from one BatchNorm's map to the next one's sums as another
+    inception    the parting and joining of towers as two more
 
 XLA:CPU has fast routines for matrix products and for a dense convolution alone; a convolution in groups, or of few
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
-segments by them where a module is a chain of convolutions, and a batch goes through memory half as often. Their bits
-differ from XLA's, and do not depend on how long the processor's vectors are. They need the extra `native`, which is
-imported when they are first used.
+segments by them where a module is a chain of convolutions, and a batch goes through memory half as often; whoever asks
+for `throughout`, where BatchNorm and ReLU stand between them, too. Their bits differ from XLA's, and do not depend on
+how long the processor's vectors are. They need the extra `native`, which is imported when they are first used.
 """
 
 import os
@@ -26,9 +28,18 @@ from dsresearch.runtime import KERNELS_VARIABLE
 
 def chosen() -> bool:
     """Whether this process convolves with these kernels, as its `runtime.prepare` was told."""
-    return os.environ.get(KERNELS_VARIABLE) in ("native", "fused") and jax.default_backend() == "cpu"
+    return _asked("native", "fused", "throughout")
 
 
 def fused() -> bool:
-    """Whether it takes a picture through a whole passage at a time as well."""
-    return os.environ.get(KERNELS_VARIABLE) == "fused" and jax.default_backend() == "cpu"
+    """Whether it takes a picture through a whole chain of convolutions at a time as well."""
+    return _asked("fused", "throughout")
+
+
+def throughout() -> bool:
+    """Whether it does so between the BatchNorms inside a module, too."""
+    return _asked("throughout")
+
+
+def _asked(*kernels: str) -> bool:
+    return os.environ.get(KERNELS_VARIABLE) in kernels and jax.default_backend() == "cpu"

@@ -1,7 +1,7 @@
 """A passage's code as calls of a compiled program: arrays in, arrays out."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,12 +29,13 @@ def has_vectors(shape: Convolution) -> bool:
     return lanes_of(shape, target.vector_lanes()) > 1
 
 
-def forward(form: Passage, x: Array, affine: Sequence[Array], kernels: Sequence[Array]) -> list[Array]:
-    """The result and, where asked for, its sums."""
+def forward(
+    form: Passage, x: Array, affine: Sequence[Array], kernels: Sequence[Array], beside: Sequence[Array] = ()
+) -> list[Array]:
+    """The result and, where asked for, its sums; `beside` are other pictures and their map."""
     last = form.links[-1]
     results = ((form.pictures, last.height, last.width, last.filters), *[(last.filters,)] * (2 * form.summed))
-    arguments = [x, *affine, *kernels]
-    return _call(*_forward_kernel(form, _shapes(arguments), results), results, arguments)
+    return call(passage.forward, (form,), results, [x, *affine, *kernels, *beside])
 
 
 def backward(
@@ -45,17 +46,19 @@ def backward(
     kernels: Sequence[Array],
     back: Sequence[Array],
     outer: Sequence[Array],
+    beside: Sequence[Array] = (),
 ) -> list[Array]:
-    """The gradients at x and its map, where `inward`, and at the kernels."""
-    inner = [x.shape, *(values.shape for values in affine)] if inward else []
-    results = (*inner, *(kernel.shape for kernel in kernels))
-    arguments = [x, *affine, *kernels, *back, *outer]
-    return _call(*_backward_kernel(form, inward, _shapes(arguments), results), results, arguments)
+    """The gradients at x and its map, where `inward`, at the kernels, and at what is beside."""
+    of = [*([x, *affine] if inward else []), *kernels, *beside]
+    return call(passage.backward, (form, inward), _shapes(of), [x, *affine, *kernels, *back, *beside, *outer])
 
 
-def _call(name: str, scratch: int, results: Shapes, arguments: Sequence[Array]) -> list[Array]:
-    """What a registered kernel makes of arrays; its last result is room to work in."""
-    shapes = [jax.ShapeDtypeStruct(form, jnp.float32) for form in (*results, (scratch,))]
+def call(
+    write: Callable[..., Written], form: tuple[Any, ...], results: Shapes, arguments: Sequence[Array]
+) -> list[Array]:
+    """What the code that `write` writes for such a form makes of arrays; its last result is room to work in."""
+    name, scratch = _kernel(write, form, _shapes(arguments), results)
+    shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in (*results, (scratch,))]
     made: Any = jax.ffi.ffi_call(name, shapes, vmap_method="broadcast_all")(*arguments)
     return list(made[:-1])
 
@@ -65,17 +68,11 @@ def _shapes(arrays: Sequence[Array]) -> Shapes:
 
 
 @cache
-def _forward_kernel(form: Passage, arguments: Shapes, results: Shapes) -> tuple[str, int]:
-    return _registered("forward", passage.forward(form, target.vector_lanes()), arguments, results)
-
-
-@cache
-def _backward_kernel(form: Passage, inward: bool, arguments: Shapes, results: Shapes) -> tuple[str, int]:
-    return _registered("backward", passage.backward(form, target.vector_lanes(), inward), arguments, results)
-
-
-def _registered(name: str, written: Written, arguments: Shapes, results: Shapes) -> tuple[str, int]:
-    """The name by which a program calls what was written, and the numbers of its scratch."""
+def _kernel(
+    write: Callable[..., Written], form: tuple[Any, ...], arguments: Shapes, results: Shapes
+) -> tuple[str, int]:
+    """The name by which a program calls what is written for this processor, and the numbers of its scratch."""
+    written = write(*form, most=target.vector_lanes())
     scratch = max(written.scratch, 1)
     sizes = [math.prod(shape) for shape in arguments], [*(math.prod(shape) for shape in results), scratch]
-    return target.register(name, written.text, *sizes), scratch
+    return target.register(write.__name__, written.text, *sizes), scratch

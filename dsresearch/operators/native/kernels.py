@@ -67,10 +67,12 @@ class Convolution:
 
 
 class Plane(NamedTuple):
-    """Where a picture lies: an array, the offset of its first number, how far its rows and the next picture are."""
+    """Where a picture lies: an array, the offset of its first number, and how far from one another are its pixels,
+    its rows, and the next picture. Its channels may be some of those of a wider picture."""
 
     array: Value
     offset: Value
+    pixel: int
     row: int
     following: int = 0  # where there is none
 
@@ -100,7 +102,7 @@ class _Walk:
     def lines(self, source: Plane, target: Plane) -> tuple[int, int]:
         """Rows and pixels of a row, of source and target: all in one row where that is the same."""
         shape = self.shape
-        gapless = source.row == shape.width * shape.channels and target.row == shape.width * shape.filters
+        gapless = all(plane.row == shape.width * plane.pixel for plane in (source, target))
         return (1, shape.height * shape.width) if gapless and shape.kernel == (1, 1) else (shape.height, shape.width)
 
     def vectors(self, side: int, one: Callable[[Value, Value, int], None]) -> None:
@@ -175,7 +177,7 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
     time.
     """
     walk = _Walk(code, shape, most)
-    lanes, (k_rows, k_columns), channels, filters = walk.lanes, shape.kernel, shape.channels, shape.filters
+    lanes, (k_rows, k_columns), filters = walk.lanes, shape.kernel, shape.filters
     rows, width = walk.lines(source, target)
     side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
 
@@ -183,9 +185,9 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
         """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `to` its own."""
 
         def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
-            offset = code.sum(start, code.times(i, source.row), code.times(j, channels))
+            offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
             element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
-            read = [walk.inputs(source.array, code.sum(offset, p * channels), first, inputs) for p in range(count)]
+            read = [walk.inputs(source.array, code.sum(offset, p * source.pixel), first, inputs) for p in range(count)]
             sums = list(sums)
             for c, v in itertools.product(range(inputs), range(side)):
                 weights = code.load(kernel, code.sum(code.times(code.sum(element, c), filters), out, v * lanes), lanes)
@@ -206,7 +208,7 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
 
         sums = code.loop(k_rows, over_row, [code.zeros(lanes)] * (count * side))
         for p, v in itertools.product(range(count), range(side)):
-            code.store(sums[p * side + v], target.array, code.sum(to, p * filters + v * lanes, out))
+            code.store(sums[p * side + v], target.array, code.sum(to, p * target.pixel + v * lanes, out))
 
     def over_vectors(out: Value, entry: Value, _: int) -> None:
         def over_rows(h: Value, _: list[Value]) -> list[Value]:
@@ -214,7 +216,8 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
             to = code.sum(target.offset, code.times(h, target.row))
 
             def from_pixel(w: Value, count: int) -> None:
-                strip(code.sum(start, code.times(w, channels)), code.sum(to, code.times(w, filters)), out, count)
+                first = code.sum(start, code.times(w, source.pixel))
+                strip(first, code.sum(to, code.times(w, target.pixel)), out, count)
 
             strips(code, width, PIXELS, from_pixel)
             return []
@@ -232,7 +235,7 @@ def add_kernel_gradient(
     As many of these sums as registers hold are taken over the pixels, and then added to the gradient.
     """
     walk = _Walk(code, shape, most)
-    lanes, (k_rows, k_columns), channels, filters = walk.lanes, shape.kernel, shape.channels, shape.filters
+    lanes, (k_rows, k_columns), filters = walk.lanes, shape.kernel, shape.filters
     rows, width = walk.lines(source, behind)
 
     def some(i: Value, taps: int, first: Value, count: int, entry: Value, out: Value, repeated: int) -> None:
@@ -244,8 +247,8 @@ def add_kernel_gradient(
             below = code.sum(behind.offset, out, code.times(h, behind.row))
 
             def over_pixels(w: Value, sums: list[Value]) -> list[Value]:
-                dy_here = code.load(behind.array, code.sum(below, code.times(w, filters)), lanes)
-                offsets = [code.sum(start, t * source.row, code.times(code.sum(w, j), channels)) for t, j in window]
+                dy_here = code.load(behind.array, code.sum(below, code.times(w, behind.pixel)), lanes)
+                offsets = [code.sum(start, t * source.row, code.times(code.sum(w, j), source.pixel)) for t, j in window]
                 read = [value for offset in offsets for value in walk.inputs(source.array, offset, first, count)]
                 return [code.multiply_add(value, dy_here, total) for value, total in zip(read, sums, strict=True)]
 

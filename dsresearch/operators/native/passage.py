@@ -23,6 +23,7 @@ class Passage:
         mapped: whether the first reads relu(x * gain + shift), channel by channel, in place of x.
         pooled: whether it reads the 2 x 2 maxima of that.
         identity: whether what the first reads is added to what the last gives.
+        beside: whether relu(z * gain + shift) of other pictures z is added to it.
         summed: whether sums and sums of squares of the result, channel by channel, are asked for.
     """
 
@@ -31,6 +32,7 @@ class Passage:
     mapped: bool = False
     pooled: bool = False
     identity: bool = False
+    beside: bool = False
     summed: bool = False
 
     @property
@@ -60,10 +62,14 @@ class Written(NamedTuple):
 
 
 def forward(passage: Passage, most: int) -> Written:
-    """Code of `forward(x, [gain, shift,] *kernels, y, [total, squares,] scratch)`, in vectors of `most` lanes."""
-    maps, sums, links = 2 * passage.mapped, 2 * passage.summed, passage.links
-    code = Code("forward", 1 + maps + len(links) + 1 + sums + 1)
-    (x,), affine, kernels, (y,), totals, (scratch,) = code.named(1, maps, len(links), 1, sums, 1)
+    """Code of `forward(x, [gain, shift,] *kernels, [z, its gain, shift,] y, [total, squares,] scratch)`.
+
+    In vectors of `most` lanes.
+    """
+    links = passage.links
+    counts = (1, 2 * passage.mapped, len(links), 3 * passage.beside, 1, 2 * passage.summed, 1)
+    code = Code("forward", sum(counts))
+    (x,), affine, kernels, beside, (y,), totals, (scratch,) = code.named(*counts)
     way = _Way(code, passage, most, x, affine, kernels, scratch)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
@@ -71,32 +77,37 @@ def forward(passage: Passage, most: int) -> Written:
         correlate(code, links[-1], most, read[-1].whole, kernels[-1], result)
         if passage.identity:
             way.last.add(result, read[0].inside)
+        if beside:
+            z, gain, shift = beside
+            way.last.add_mapped(way.result(z, n), gain, shift, result)
         if passage.summed:
             way.last.add_sums(result, *totals)
         return []
 
     for total in totals:
         code.clear(total, links[-1].filters)
-    code.clear(scratch, way.scratch)
+    code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch)
+    return Written(code.text(), way.scratch.size)
 
 
-def backward(passage: Passage, most: int, inward: bool) -> Written:
-    """Code of the gradients at the kernels and, where asked for, `inward`: at x, gain and shift.
+def backward(passage: Passage, inward: bool, most: int) -> Written:
+    """Code of the gradients at the kernels, at what is `beside`, and, where asked for, `inward`: at x, gain and shift.
 
-    `backward(x, [gain, shift,] *kernels, *turned, dy, [y, added, sloped,] [dx, [dgain, dshift,]] *dkernels, scratch)`:
-    the gradient at the result is dy + added + sloped * y, where the sums are asked for. `turned` are the kernels of the
-    transposed convolutions.
+    `backward(x, [gain, shift,] *kernels, *turned, [z, its gain, shift,] dy, [y, added, sloped,]
+    [dx, [dgain, dshift,]] *dkernels, [dz, its dgain, dshift,] scratch)`: the gradient at the result is
+    dy + added + sloped * y, where the sums are asked for. `turned` are the kernels of the transposed convolutions.
     """
-    maps, links = 2 * passage.mapped, passage.links
-    counts = (1, maps, len(links), len(links), 1, 3 * passage.summed, inward, maps * inward, len(links), 1)
+    maps, links, others = 2 * passage.mapped, passage.links, 3 * passage.beside
+    arguments = (1, maps, len(links), len(links), others, 1, 3 * passage.summed)
+    counts = (*arguments, inward, maps * inward, len(links), others, 1)
     code = Code("backward", sum(counts))
-    (x,), affine, kernels, turned, (dy,), outer, inner, to_map, gradients, (scratch,) = code.named(*counts)
+    (x,), affine, kernels, turned, beside, (dy,), outer, *results = code.named(*counts)
+    inner, to_map, gradients, to_beside, (scratch,) = results
     way = _Way(code, passage, most, x, affine, kernels, scratch)
     back = [link.transposed() for link in links]
-    rooms = [way.room(link) for link in back]
-    first = way.room_without_padding(links[0])
+    rooms = [way.scratch.room(link) for link in back]
+    first = way.scratch.plane(links[0].stored, links[0].channels)
 
     def behind(n: Value) -> Room:
         """The gradient at the result."""
@@ -119,6 +130,9 @@ def backward(passage: Passage, most: int, inward: bool) -> Written:
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
         read, at_result = way.read(n), behind(n)
+        if beside:
+            (z, gain, shift), (dz, *to_its_map) = beside, to_beside
+            way.last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
         dy = at_result
         for i in reversed(range(len(links))):
             add_kernel_gradient(code, links[i], most, read[i].whole, dy.inside, gradients[i])
@@ -139,9 +153,43 @@ def backward(passage: Passage, most: int, inward: bool) -> Written:
         code.clear(gradient, link.kernel[0] * link.kernel[1] * link.inputs * link.filters)
     for total in to_map:
         code.clear(total, links[0].channels)
-    code.clear(scratch, way.scratch)
+    for total in to_beside[1:]:
+        code.clear(total, links[-1].filters)
+    code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch)
+    return Written(code.text(), way.scratch.size)
+
+
+class Scratch:
+    """Room to work in: places for pictures, one after another in an array."""
+
+    def __init__(self, code: Code, array: Value) -> None:
+        self.code, self._array, self.size = code, array, 0
+
+    def room(self, link: Convolution) -> Room:
+        """For what a convolution reads."""
+        (rows, columns), ((top, _), (left, _)) = link.read, link.pads
+        row = columns * link.channels
+        offset = self._take(rows * row)
+        inside = offset + top * row + left * link.channels
+        return Room(*(Plane(self._array, self.code.at(at), link.channels, row) for at in (offset, inside)))
+
+    def plane(self, sides: tuple[int, int], channels: int) -> Plane:
+        """For pictures without padding."""
+        rows, columns = sides
+        row = columns * channels
+        return Plane(self._array, self.code.at(self._take(rows * row)), channels, row)
+
+    def _take(self, size: int) -> int:
+        """So many numbers of the array, from a cache line's first on."""
+        offset, self.size = self.size, self.size + -(-size // 16) * 16
+        return offset
+
+
+def of_batch(code: Code, array: Value, n: Value, sides: tuple[int, int], channels: int) -> Plane:
+    """Picture n of an array of such pictures."""
+    row = sides[1] * channels
+    return Plane(array, code.times(n, sides[0] * row), channels, row, sides[0] * row)
 
 
 class _Way:
@@ -152,41 +200,18 @@ class _Way:
     ) -> None:
         self.code, self.passage, self.most = code, passage, most
         self.x, self.affine, self.kernels = x, affine, kernels
-        self._room, self.scratch = room, 0
-        self.rooms = [self.room(link) for link in passage.links]
+        self.scratch = Scratch(code, room)
+        self.rooms = [self.scratch.room(link) for link in passage.links]
         self.first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
         self.last = Pixels(code, passage.result, passage.links[-1].filters, most)
 
-    def room(self, link: Convolution) -> Room:
-        """Scratch for what a convolution reads."""
-        (rows, columns), ((top, _), (left, _)) = link.read, link.pads
-        row = columns * link.channels
-        offset = self._take(rows * row)
-        inside = offset + top * row + left * link.channels
-        return Room(*(Plane(self._room, self.code.at(at), row) for at in (offset, inside)))
-
-    def room_without_padding(self, link: Convolution) -> Plane:
-        """Scratch for the gradient at what a convolution reads."""
-        rows, columns = link.stored
-        row = columns * link.channels
-        return Plane(self._room, self.code.at(self._take(rows * row)), row)
-
-    def _take(self, size: int) -> int:
-        """So many numbers of the scratch, from a cache line's first on."""
-        offset, self.scratch = self.scratch, self.scratch + -(-size // 16) * 16
-        return offset
-
     def picture(self, array: Value, n: Value) -> Plane:
         """Picture n of the batch, or the gradient at it."""
-        return self._of_batch(array, n, self.passage.sides, self.passage.links[0].channels)
+        return of_batch(self.code, array, n, self.passage.sides, self.passage.links[0].channels)
 
     def result(self, array: Value, n: Value) -> Plane:
         """What picture n becomes, or the gradient at that."""
-        return self._of_batch(array, n, self.passage.result, self.passage.links[-1].filters)
-
-    def _of_batch(self, array: Value, n: Value, sides: tuple[int, int], channels: int) -> Plane:
-        row = sides[1] * channels
-        return Plane(array, self.code.times(n, sides[0] * row), row, sides[0] * row)
+        return of_batch(self.code, array, n, self.passage.result, self.passage.links[-1].filters)
 
     def read(self, n: Value) -> list[Room]:
         """What every link reads of picture n."""

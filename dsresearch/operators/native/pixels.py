@@ -24,6 +24,9 @@ class Pixels:
     def copy(self, source: Plane, target: Plane) -> None:
         """A picture from one plane to another."""
         code = self.code
+        if (source.pixel, target.pixel) != (self.channels, self.channels):
+            self._into(target, lambda value: value, source)
+            return
 
         def row(h: Value, _: list[Value]) -> list[Value]:
             from_, to = (code.sum(plane.offset, code.times(h, plane.row)) for plane in (source, target))
@@ -31,6 +34,27 @@ class Pixels:
             return []
 
         code.loop(self.rows, row)
+
+    def scaled(self, source: Plane, factor: Plane, target: Plane) -> None:
+        """The product of a picture and another one."""
+        self._into(target, self.code.multiply, source, factor)
+
+    def _into(self, target: Plane, value: Callable[..., Value], *sources: Plane) -> None:
+        """`value` of what the sources hold in every place, which no target may be."""
+        code = self.code
+
+        def some(h: Value, c: Value, _: int) -> None:
+            def pixel(w: Value, _: list[Value]) -> list[Value]:
+                places = [(source, self._at(source, c, h, w)) for source in sources]
+                for source, at in places:
+                    self._announce(source, at)
+                read = [code.load(source.array, at, self.lanes) for source, at in places]
+                code.store(value(*read), target.array, self._at(target, c, h, w))
+                return []
+
+            code.loop(self.columns, pixel)
+
+        self._by_rows(some)
 
     def add(self, target: Plane, other: Plane) -> None:
         """Add another picture to one."""
@@ -76,6 +100,24 @@ class Pixels:
                     mapped = code.multiply_add(code.load(source.array, at, lanes), by, plus)
                     largest = code.maximum(largest, mapped)
                 code.store(largest, target.array, self._at(target, c, h, w))
+                return []
+
+            code.loop(self.columns, pixel)
+
+        self._by_rows(some)
+
+    def add_mapped(self, source: Plane, gain: Value, shift: Value, target: Plane) -> None:
+        """Add relu(x * gain + shift) to a picture."""
+        code, lanes = self.code, self.lanes
+
+        def some(h: Value, c: Value, repeated: int) -> None:
+            by, plus, zero = code.load(gain, c, lanes), code.load(shift, c, lanes), code.zeros(lanes)
+
+            def pixel(w: Value, _: list[Value]) -> list[Value]:
+                at = self._at(source, c, h, w)
+                self._announce(source, at)
+                mapped = code.maximum(zero, code.multiply_add(code.load(source.array, at, lanes), by, plus))
+                code.add_to(target.array, self._at(target, c, h, w), code.without(mapped, repeated))
                 return []
 
             code.loop(self.columns, pixel)
@@ -170,7 +212,7 @@ class Pixels:
     def _at(self, plane: Plane, c: Value, h: Value, w: Value) -> Value:
         """Offset of channel c of pixel (h, w)."""
         code = self.code
-        return code.sum(plane.offset, c, code.times(h, plane.row), code.times(w, self.channels))
+        return code.sum(plane.offset, c, code.times(h, plane.row), code.times(w, plane.pixel))
 
     def _window(self, plane: Plane, c: Value, h: Value, w: Value, pooled: bool) -> list[Value]:
         """Offsets of the four pixels of the larger plane, row by row; or of the one."""
@@ -178,7 +220,7 @@ class Pixels:
         if not pooled:
             return [self._at(plane, c, h, w)]
         corner = self._at(plane, c, code.times(h, 2), code.times(w, 2))
-        return [code.sum(corner, i * plane.row + j * self.channels) for i in (0, 1) for j in (0, 1)]
+        return [code.sum(corner, i * plane.row + j * plane.pixel) for i in (0, 1) for j in (0, 1)]
 
     def _announce(self, plane: Plane, at: Value) -> None:
         """Have the same place of the next picture brought from memory while this one is computed."""

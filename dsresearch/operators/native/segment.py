@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,19 @@ from dsresearch.operators.taps import turned
 Array = jax.Array
 Link = tuple[Array, int, bool]  # a kernel [k, k, C / G, M], its groups, and whether ReLU follows
 
+
+class Mapped(NamedTuple):
+    """Pictures [N, H, W, C] and the map with which, and with ReLU, they are read."""
+
+    pictures: Array
+    affine: Affine
+
+
 # Multiply-adds of a number that its gradient computes anew sooner than memory gives it back.
 CHEAP = 32
 
 
-def fits(z: Array, links: Sequence[Link], pool: bool = False, identity: bool = False) -> bool:
+def fits(z: Array | jax.ShapeDtypeStruct, links: Sequence[Link], pool: bool = False, identity: bool = False) -> bool:
     """Whether `through` takes such pictures [N, H, W, C] through such convolutions."""
     even = not pool or (z.shape[1] % 2 == z.shape[2] % 2 == 0)
     wide = z.shape[-1] >= 4 or len(links) == 1
@@ -33,12 +41,18 @@ def fits(z: Array, links: Sequence[Link], pool: bool = False, identity: bool = F
 
 
 def through(
-    z: Array, affine: Affine | None, links: Sequence[Link], pool: bool = False, identity: bool = False
+    z: Array,
+    affine: Affine | None,
+    links: Sequence[Link],
+    pool: bool = False,
+    identity: bool = False,
+    beside: Mapped | None = None,
 ) -> tuple[Array, Moments]:
     """A map with ReLU, 2 x 2 maxima where asked for, the convolutions: [N, H, W, C] to [N, H', W', M], and its sums.
 
-    `identity` adds what the first convolution reads to what the last gives. Without a map the pictures are data, which
-    have no gradient. The gradient keeps z and the result alone, and what would cost more to compute anew than to keep.
+    `identity` adds what the first convolution reads to what the last gives, `beside` other pictures [N, H', W', M].
+    Without a map the pictures are data, which have no gradient. The gradient keeps z and the result alone, and what
+    would cost more to compute anew than to keep.
     """
     runs = _runs(z, links, pool)
     kernels = [kernel for kernel, *_ in links]
@@ -47,8 +61,9 @@ def through(
         first, last = number == 0, number == len(runs) - 1
         if not first:  # a ReLU behind the run before is taken where its result is read
             affine = _unchanged(x) if runs[number - 1][-1].relu else None
-        form = Passage(z.shape[0], run, affine is not None, first and pool, identity, summed=last)
-        x, sums = _through(form, not first or form.mapped, x, affine, kernels[done : done + len(run)])
+        added = beside if last else None
+        form = Passage(z.shape[0], run, affine is not None, first and pool, identity, added is not None, summed=last)
+        x, sums = _through(form, not first or form.mapped, x, affine, kernels[done : done + len(run)], added)
         done += len(run)
     return x, sums
 
@@ -57,7 +72,7 @@ def _unchanged(x: Array) -> Affine:
     return Affine(jnp.ones(x.shape[-1:], x.dtype), jnp.zeros(x.shape[-1:], x.dtype))
 
 
-def _runs(z: Array, links: Sequence[Link], pool: bool) -> list[tuple[Convolution, ...]]:
+def _runs(z: Array | jax.ShapeDtypeStruct, links: Sequence[Link], pool: bool) -> list[tuple[Convolution, ...]]:
     """The convolutions in runs: what is behind each is kept for the gradient, what is within is computed anew."""
     sides = tuple(side // 2 for side in z.shape[1:3]) if pool else z.shape[1:3]
     runs: list[tuple[Convolution, ...]] = [()]
@@ -71,31 +86,32 @@ def _runs(z: Array, links: Sequence[Link], pool: bool) -> list[tuple[Convolution
 
 @partial(jax.custom_vjp, nondiff_argnums=(0, 1))
 def _through(
-    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array]
+    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array], beside: Mapped | None
 ) -> tuple[Array, Moments]:
     """One run; zeros for sums that are not asked for."""
-    y, *sums = forward(form, x, affine or [], kernels)
+    y, *sums = forward(form, x, affine or [], kernels, jax.tree.leaves(beside))
     return y, Moments(*sums) if sums else Moments(*[jnp.zeros(y.shape[-1:])] * 2)
 
 
 def _forward(
-    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array]
+    form: Passage, inward: bool, x: Array, affine: Affine | None, kernels: list[Array], beside: Mapped | None
 ) -> tuple[tuple[Array, Moments], tuple[Any, ...]]:
-    y, sums = _through(form, inward, x, affine, kernels)
-    return (y, sums), (x, affine, kernels, y if form.summed else None)
+    y, sums = _through(form, inward, x, affine, kernels, beside)
+    return (y, sums), (x, affine, kernels, beside, y if form.summed else None)
 
 
 def _backward(
     form: Passage, inward: bool, saved: tuple[Any, ...], cotangents: tuple[Array, Moments]
-) -> tuple[Array, Affine | None, list[Array]]:
-    x, affine, kernels, y = saved
+) -> tuple[Array, Affine | None, list[Array], Mapped | None]:
+    x, affine, kernels, beside, y = saved
     dy, slopes = cotangents
     outer = [dy, y, slopes.total, 2 * slopes.squares] if form.summed else [dy]
     back = [turned(kernel, link.groups) for kernel, link in zip(kernels, form.links, strict=True)]
-    gradients = backward(form, inward, x, affine or [], kernels, back, outer)
-    to_x = gradients.pop(0) if inward else jnp.zeros_like(x)
-    to_map = Affine(gradients.pop(0), gradients.pop(0)) if form.mapped and inward else None
-    return to_x, to_map, gradients
+    made = iter(backward(form, inward, x, affine or [], kernels, back, outer, jax.tree.leaves(beside)))
+    to_x = next(made) if inward else jnp.zeros_like(x)
+    to_map = Affine(next(made), next(made)) if form.mapped and inward else None
+    to_kernels = [next(made) for _ in kernels]
+    return to_x, to_map, to_kernels, Mapped(next(made), Affine(next(made), next(made))) if beside else None
 
 
 _through.defvjp(_forward, _backward)

@@ -1,0 +1,102 @@
+"""Inception's towers by kernels of our own, with gradients (CPU, float32): where they part, and where they join."""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.native.calls import call, shape_of
+from dsresearch.operators.native.segment import Mapped
+from dsresearch.operators.native.towers import Joining, Parting, join, join_back, part, part_back
+from dsresearch.operators.normalise import Affine, Moments
+from dsresearch.operators.pooling import window_counts
+from dsresearch.operators.taps import turned
+
+Array = jax.Array
+
+
+def parted(source: Mapped, ends: Array, starts: Array, pool: bool) -> tuple[Array, Array, Moments]:
+    """A map with ReLU, 2 x 2 maxima where asked for, and two products [1, 1, C, M] of that: [N, H, W, M] each.
+
+    And the sums of the second. The gradient keeps the pictures and the second product.
+    """
+    batch, *sides, _ = source.pictures.shape
+    if pool:
+        sides = [side // 2 for side in sides]
+    one = Geometry.of(tuple(sides), (1, 1), 1, 1, "SAME")
+    return _part(Parting(batch, (shape_of(ends, 1, one), shape_of(starts, 1, one)), pool), source, ends, starts)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _part(form: Parting, source: Mapped, ends: Array, starts: Array) -> tuple[Array, Array, Moments]:
+    shape = (form.pictures, *form.sides, ends.shape[-1])
+    results = shape, shape, *[(ends.shape[-1],)] * 2
+    to_ends, to_starts, *sums = call(part, (form,), results, [*jax.tree.leaves(source), ends, starts])
+    return to_ends, to_starts, Moments(*sums)
+
+
+def _part_forward(form: Parting, source: Mapped, ends: Array, starts: Array) -> tuple[Any, Any]:
+    made = _part(form, source, ends, starts)
+    return made, (source, ends, starts, made[1])
+
+
+def _part_backward(form: Parting, saved: Any, cotangents: Any) -> tuple[Mapped, Array, Array]:
+    source, ends, starts, given = saved
+    to_ends, to_starts, slopes = cotangents
+    back = [turned(kernel, 1) for kernel in (ends, starts)]
+    outer = [to_ends, to_starts, given, slopes.total, 2 * slopes.squares]
+    leaves = jax.tree.leaves(source)
+    results = tuple(array.shape for array in (*leaves, ends, starts))
+    dz, gain, shift, *to_kernels = call(part_back, (form,), results, [*leaves, *back, *outer])
+    return Mapped(dz, Affine(gain, shift)), to_kernels[0], to_kernels[1]
+
+
+_part.defvjp(_part_forward, _part_backward)
+
+
+def joined(ends: Array, middles: Mapped, kernel: Array) -> tuple[Array, Moments]:
+    """Four towers of m channels side by side, [N, H, W, 4 m], and the sums of all.
+
+    `ends` [N, H, W, 2 m] are the first and what the fourth is the mean of, over as large a window as `kernel`'s, as
+    `operators.avg_pool` takes it; `middles` [N, H, W, 2 m] the second and, to be mapped [m] with ReLU and convolved
+    with `kernel` [k, k, m, m], the third. The gradient keeps the middles and the result.
+    """
+    batch, *sides, channels = ends.shape
+    window = Geometry.of(tuple(sides), kernel.shape[:2], 1, 1, "SAME")
+    tower = channels // 2
+    ones = jnp.ones((*kernel.shape[:2], 1, tower), jnp.float32)
+    shares = jnp.broadcast_to(jnp.asarray(1 / window_counts(window)[0], jnp.float32), (*sides, tower))
+    form = Joining(batch, shape_of(kernel, 1, window), shape_of(ones, tower, window))
+    return _join(form, ends, middles, kernel, ones, shares)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _join(
+    form: Joining, ends: Array, middles: Mapped, kernel: Array, ones: Array, shares: Array
+) -> tuple[Array, Moments]:
+    channels = 4 * form.tower
+    results = (form.pictures, *form.sides, channels), (channels,), (channels,)
+    y, *sums = call(join, (form,), results, [ends, *jax.tree.leaves(middles), kernel, ones, shares])
+    return y, Moments(*sums)
+
+
+def _join_forward(
+    form: Joining, ends: Array, middles: Mapped, kernel: Array, ones: Array, shares: Array
+) -> tuple[Any, Any]:
+    y, sums = _join(form, ends, middles, kernel, ones, shares)
+    return (y, sums), (middles, kernel, ones, shares, y)
+
+
+def _join_backward(form: Joining, saved: Any, cotangents: Any) -> tuple[Array, Mapped, Array, Array, Array]:
+    middles, kernel, ones, shares, y = saved
+    dy, slopes = cotangents
+    leaves, outer = jax.tree.leaves(middles), [dy, y, slopes.total, 2 * slopes.squares]
+    results = middles.pictures.shape, *(array.shape for array in (*leaves, kernel))
+    made = call(join_back, (form,), results, [*leaves, turned(kernel, 1), ones, shares, *outer])
+    to_ends, dz, gain, shift, to_kernel = made
+    return to_ends, Mapped(dz, Affine(gain, shift)), to_kernel, jnp.zeros_like(ones), jnp.zeros_like(shares)
+
+
+_join.defvjp(_join_forward, _join_backward)
