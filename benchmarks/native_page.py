@@ -18,7 +18,9 @@ OPERATORS = ROOT / "results" / "measurements" / "native-kernels.json"
 STEPS = {
     "native": ("benchmarks/2026-11-29-cpu-native.json", "measurements/bench-cpu-native-groups.json"),
     "fused": ("benchmarks/2026-11-29-cpu-fused.json",),
+    "throughout": ("benchmarks/2026-11-30-cpu-throughout.json",),
 }
+CHOICES = ROOT / "results" / "measurements" / "kernels.json"
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -53,6 +55,20 @@ def operators() -> str:
     return table(head, lines)
 
 
+def choices() -> str:
+    """A line a setup and width: milliseconds of a step by each choice of kernels, and times as fast as by `native`."""
+    lines = []
+    for row in rows(CHOICES):
+        ratios = [
+            f"{row[f'{kernels}_ratio']:.2f} [{row[f'{kernels}_ratio_min']:.2f}, {row[f'{kernels}_ratio_max']:.2f}]"
+            for kernels in ("fused", "throughout")
+        ]
+        times = [f"{row[f'{kernels}_ms']:.1f}" for kernels in ("native", "fused", "throughout")]
+        lines.append((f"`{row['setup']}`, {row['width']} channels", *times, *ratios))
+    head = ("network", "`native`, ms", "`fused`", "`throughout`", "`fused`, times as fast", "`throughout`")
+    return table(head, lines)
+
+
 def measured(kernels: str) -> dict[str, dict[str, Any]]:
     """The newest row of every setup and group count."""
     found = [row for path in STEPS[kernels] for row in rows(ROOT / "results" / path) if row["ratio_torch"]]
@@ -65,7 +81,7 @@ def speed() -> str:
     """A line a setup: images/s, and how many times PyTorch's."""
     lines = [
         (name, f"{row['images_per_s']:,.0f}", f"{row['ratio_torch']:.2f}", f"{row['ratio_torch_kept']:.2f}")
-        for name, row in measured("fused").items()
+        for name, row in measured("throughout").items()
     ]
     return table(("setup", "images/s", "times PyTorch as installed", "with its heap kept"), lines)
 
@@ -94,7 +110,11 @@ def steps(kernels: str) -> str:
 
 def pages() -> dict[Path, str]:
     """The two pages with the tables in their places."""
-    tables = {"native_kernels": operators(), **{f"{kernels}_steps": steps(kernels) for kernels in STEPS}}
+    tables = {
+        "native_kernels": operators(),
+        "kernels": choices(),
+        **{f"{kernels}_steps": steps(kernels) for kernels in STEPS},
+    }
     return {BENCHMARKS: injected(BENCHMARKS, tables), README: injected(README, {"speed": speed()})}
 
 
