@@ -45,7 +45,7 @@ class Request:
         minutes: for the whole table; 0 means no limit.
         threads: CPU threads of every side.
         devices: devices of ours that share each batch; on a CPU processes that share the threads.
-        kernels: whose convolutions ours are on a CPU: `xla`, `native` or `fused`.
+        kernels: whose convolutions ours are on a CPU, `protocol.kernels`.
         to: file or folder to write.
         as_json: print the JSON document in place of the table.
     """
