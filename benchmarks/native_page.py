@@ -14,11 +14,11 @@ from dsresearch.report.tables import injected
 ROOT = Path(__file__).parents[1]
 BENCHMARKS, README = ROOT / "benchmarks" / "README.md", ROOT / "README.md"
 OPERATORS = ROOT / "results" / "measurements" / "native-kernels.json"
-# Of `native`, the later file is of every group count, with more turns for each: its rows stand for the dated table's.
+# A later file is of every group count, for which the dated table had little time: its rows stand for that table's.
 STEPS = {
     "native": ("benchmarks/2026-11-29-cpu-native.json", "measurements/bench-cpu-native-groups.json"),
     "fused": ("benchmarks/2026-11-29-cpu-fused.json",),
-    "throughout": ("benchmarks/2026-11-30-cpu-throughout.json",),
+    "throughout": ("benchmarks/2026-11-30-cpu-throughout.json", "measurements/bench-cpu-throughout-groups.json"),
 }
 CHOICES = ROOT / "results" / "measurements" / "kernels.json"
 
