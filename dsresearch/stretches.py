@@ -26,9 +26,9 @@ Made = tuple[Array, operators.Moments]  # what a module makes of pictures, and i
 
 def fit(params: Mapping[str, Any], design: Design, z: Array, features: int, pool: bool) -> bool:
     """Whether `Stretches` computes a module of such weights for such pictures by the kernels of this process."""
-    if not (native.throughout() or (native.fused() and is_chain(design))):
-        return False
-    if design.normalise and design.activation != "relu":
+    asked = native.throughout() or (native.fused() and is_chain(design))
+    nothing_between = design.activation == "none" and not design.normalise
+    if not asked or not (nothing_between or design.activation == "relu"):
         return False
     identity = design.residual and z.shape[-1] == features
     if design.formulation == "inception":

@@ -675,6 +675,7 @@ def the_same_by(network: Stack, kernels: str, limit: float, monkeypatch: pytest.
         ("fused", {"normalise": True}),
         ("fused", {"formulation": "grouped", "groups": 1, "residual": True}),
         ("fused", {"formulation": "inception", **INNER}),
+        ("throughout", {"activation": "elu"}),
         ("throughout", {"normalise": True}),
         ("throughout", {"activation": "elu", "normalise": True}),
         ("throughout", {"formulation": "inception", "residual": True, **INNER}),
