@@ -24,8 +24,11 @@ Array = jax.Array
 Made = tuple[Array, operators.Moments]  # what a module makes of pictures, and its sums
 
 
-def fit(params: Mapping[str, Any], design: Design, z: Array, features: int, pool: bool) -> bool:
-    """Whether `Stretches` computes a module of such weights for such pictures by the kernels of this process."""
+def takes(params: Mapping[str, Any], design: Design, z: Array, features: int, pool: bool) -> bool:
+    """Whether `Stretches` computes a module of such weights for such pictures by the kernels of this process.
+
+    Where not (another activation, Inception with an identity, channels that fill no vector), the module does it whole.
+    """
     asked = native.throughout() or (native.fused() and is_chain(design))
     nothing_between = design.activation == "none" and not design.normalise
     if not asked or not (nothing_between or design.activation == "relu"):

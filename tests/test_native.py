@@ -23,7 +23,7 @@ from jax import lax
 
 from dsresearch import operators
 from dsresearch.design import Design
-from dsresearch.modules import draw
+from dsresearch.modules import SeparableModule, draw
 from dsresearch.networks.stack import Stack
 from dsresearch.operators.blocks import block_count
 from dsresearch.operators.convolution import algorithm
@@ -35,6 +35,7 @@ pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `na
 
 from dsresearch.operators.native import calls, inception, kernels, passage, segment, target
 from dsresearch.operators.native.passage import Passage
+from dsresearch.stretches import Stretches, takes
 
 ROOT = Path(__file__).parents[1]
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -457,6 +458,8 @@ def test_other_pictures_that_are_mapped_are_added(channels: int) -> None:
         return y, sums_of(y)
 
     compare(ours, plain, (z, affine, kernel, beside), cotangents)
+    with pytest.raises(ValueError, match="cannot be added"):
+        segment.through(z, affine, [(kernel, 1, False)], pool=True, beside=beside)
 
 
 def read(z: Any, affine: Any) -> Any:
@@ -617,10 +620,63 @@ INNER = {"activation": "relu", "normalise": True}
 STRETCHES: dict[str, tuple[dict[str, Any], list[str]]] = {  # with BatchNorms inside; the kernels a module calls
     "separable": ({"formulation": "separable", "residual": True, "depth": 2}, ["forward"] * 2),
     "resnext": ({"formulation": "resnext", "groups": 2, "residual": True, "depth": 2}, ["forward"] * 3),
-    "inception_simplified": ({"formulation": "inception_simplified", "groups": 2}, ["forward"] * 2),
-    "bsconv_s": ({"formulation": "bsconv_s"}, ["forward"] * 2),
     "inception": ({"formulation": "inception", "depth": 2}, ["part", "forward", "join"]),
 }
+
+
+MODULES = [  # and channels, features, sides, pooling, whether it trains
+    ({"formulation": "inception_simplified", "groups": 2}, 16, 16, (4, 6), False, True),
+    ({"formulation": "super_separable", "groups": 4}, 16, 16, (4, 6), False, True),
+    ({"formulation": "hybrid_learned"}, 8, 16, (3, 5), True, True),
+    ({"formulation": "bsconv_s", "residual": True}, 40, 40, (4, 6), False, False),
+    ({"formulation": "inception", "kernel": 5}, 20, 40, (3, 5), True, True),
+]
+
+
+@pytest.mark.parametrize("case", MODULES, ids=lambda case: case[0]["formulation"])
+def test_a_module_by_stretches_is_the_module_in_float64(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Result, sums, running statistics and the gradients at the pictures, their map and the weights."""
+    settings, channels, features, (height, width), pool, train = case
+    design, random = Design(**{**INNER, "width": channels, **settings}), normals(67)
+    module, ours = SeparableModule(design, features), Stretches(design, features)
+    z = random((3, 2 * height, 2 * width, channels) if pool else (3, height, width, channels))
+    affine = operators.Affine(random((channels,)), random((channels,)))
+    params, stats = draw(module, jax.random.key(1), (height, width, channels))
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * random(leaf.shape) if leaf.ndim == 1 else leaf, params)
+    weights = random((features,))
+
+    def by_stretches(z: Any, affine: Any, params: Any) -> Any:
+        assert takes(params, design, z, features, pool)
+        made, new = ours.apply({"params": params, "stats": stats}, z, affine, pool, train, mutable=["stats"])
+        return made, new
+
+    def whole(z: Any, affine: Any, params: Any) -> Any:
+        x = read(z, affine)
+        x = operators.max_pool(x) if pool else x
+        wide = jax.tree.map(lambda leaf: leaf.astype(x.dtype), stats)
+        y, new = module.apply({"params": params, "stats": wide}, x, train, mutable=["stats"])
+        return (y, sums_of(y)), new
+
+    def step(function: Any) -> Any:
+        def loss(*arguments: Any) -> Any:
+            (y, sums), new = function(*arguments)
+            slope = jnp.asarray(weights, y.dtype)
+            return (y * y * slope[None, None, None]).sum() + (sums.squares * slope).sum() + sums.total.sum(), (
+                y,
+                sums,
+                new,
+            )
+
+        return jax.jit(lambda *arguments: jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*arguments))
+
+    monkeypatch.setenv(KERNELS_VARIABLE, "throughout")
+    found = jax.tree.leaves(step(by_stretches)(z, affine, params))
+    monkeypatch.setenv(KERNELS_VARIABLE, "xla")
+    with jax.enable_x64(True):
+        arguments = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (z, affine, params))
+        expected = [np.asarray(a) for a in jax.tree.leaves(step(whole)(*arguments))]
+    for a, b in zip(found, expected, strict=True):
+        assert np.linalg.norm(np.asarray(a) - b) <= 1e-4 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize("name", STRETCHES)

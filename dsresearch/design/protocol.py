@@ -28,8 +28,9 @@ class Protocol:
             batch. CPU devices share the threads; those that share a batch are processes.
         kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
             filter reads few channels), or `fused`, the same with BatchNorm, ReLU and pooling around a module that is
-            a chain of convolutions, or `throughout`, the same inside modules with BatchNorm between their convolutions,
-            too. Our own need the extra `native`; every choice has bits of its own, and rows trained by it.
+            a chain of convolutions, or `throughout`, the same inside modules with BatchNorm and ReLU between their
+            convolutions, too; where our own do not fit, all else. They need the extra `native`. A choice that computes
+            a network otherwise has bits of its own, and rows trained by it.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """

@@ -74,9 +74,9 @@ class Stack(nn.Module):
         nor where the gradient would compute a dense convolution anew.
         """
         if self.by_our_own():
-            from dsresearch.stretches import Stretches, fit
+            from dsresearch.stretches import Stretches, takes
 
-            if fit(self.variables["params"][name], self.design, z, features, pool):
+            if takes(self.variables["params"][name], self.design, z, features, pool):
                 return Stretches(self.design, features, name=name)(z, affine, pool, train)
         module = SeparableModule(self.design, features, name=name)
 

@@ -33,8 +33,8 @@ def parted(source: Mapped, ends: Array, starts: Array, pool: bool) -> tuple[Arra
 def _part(form: Parting, source: Mapped, ends: Array, starts: Array) -> tuple[Array, Array, Moments]:
     shape = (form.pictures, *form.sides, ends.shape[-1])
     results = shape, shape, *[(ends.shape[-1],)] * 2
-    to_ends, to_starts, *sums = call(part, (form,), results, [*jax.tree.leaves(source), ends, starts])
-    return to_ends, to_starts, Moments(*sums)
+    of_ends, of_starts, *sums = call(part, (form,), results, [*jax.tree.leaves(source), ends, starts])
+    return of_ends, of_starts, Moments(*sums)
 
 
 def _part_forward(form: Parting, source: Mapped, ends: Array, starts: Array) -> tuple[Any, Any]:

@@ -40,7 +40,7 @@ class Pixels:
         self._into(target, self.code.multiply, source, factor)
 
     def _into(self, target: Plane, value: Callable[..., Value], *sources: Plane) -> None:
-        """`value` of what the sources hold in every place, which no target may be."""
+        """`value` of what the sources hold in every place; none of them may overlap the target."""
         code = self.code
 
         def some(h: Value, c: Value, _: int) -> None:

@@ -55,6 +55,8 @@ def through(
     would cost more to compute anew than to keep.
     """
     runs = _runs(z, links, pool)
+    if beside and beside.pictures.shape != (z.shape[0], runs[-1][-1].height, runs[-1][-1].width, runs[-1][-1].filters):
+        raise ValueError(f"pictures {beside.pictures.shape} cannot be added to what is made of {z.shape}")
     kernels = [kernel for kernel, *_ in links]
     x, done = z, 0
     for number, run in enumerate(runs):
