@@ -19,7 +19,7 @@ from dsresearch import runtime
 from dsresearch.bench.cases import FIGURE_4, NETWORKS, case
 from dsresearch.design import KERNELS
 
-TURNS, STEPS = 9, 8
+TURNS, STEPS = 5, 8
 WIDTHS = (16, 32)
 ASKED = KERNELS[1:]  # by XLA's kernels a step takes many times as long
 
