@@ -6,14 +6,13 @@ The standard network at widths 16 and 32: milliseconds of a step of 128 pictures
 many times as fast it is as by `native`, the median of the turns' ratios.
 """
 
-import argparse
 import dataclasses
-import json
 import os
 import statistics
 import time
-from pathlib import Path
 from typing import Any
+
+from one_core import keep_rows
 
 from dsresearch import runtime
 from dsresearch.bench.cases import FIGURE_4, NETWORKS, case
@@ -49,22 +48,5 @@ def measured(setup: str, width: int) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, required=True, help="the file, in JSON")
-    words = parser.parse_args()
-    runtime.prepare(threads=1)
-    from dsresearch.bench.table import versions
-
-    rows = []
-    for width in WIDTHS:
-        for setup in FIGURE_4:
-            rows.append(measured(setup, width))
-            print(json.dumps(rows[-1]), flush=True)
-    machine = {"processor": runtime.processor(), "threads": 1, "system": runtime.system()}
-    content = {"machine": machine, "versions": versions(), "turns": TURNS, "steps": STEPS, "rows": rows}
-    words.to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    keep_rows(__doc__, [(setup, width) for width in WIDTHS for setup in FIGURE_4], measured, turns=TURNS, steps=STEPS)

@@ -6,13 +6,12 @@ For the modules of a stack at widths 16 and 32: milliseconds of a batch of 128, 
 gradient of x is the forward kernel's work again), medians over the turns, and GFLOP/s of ours.
 """
 
-import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
+
+from one_core import keep_rows
 
 from dsresearch import runtime
 
@@ -78,21 +77,5 @@ def measured(side: int, channels: int, groups: int, k: int) -> dict[str, Any]:
     return row
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--to", type=Path, required=True)
-    words = parser.parse_args()
-    runtime.prepare(threads=1)
-    from dsresearch.bench.table import versions
-
-    rows = []
-    for case in CASES:
-        rows.append(measured(*case))
-        print(json.dumps(rows[-1]), flush=True)
-    machine = {"processor": runtime.processor(), "threads": 1, "system": runtime.system()}
-    content = {"machine": machine, "versions": versions(), "batch": BATCH, "turns": TURNS, "rows": rows}
-    words.to.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    keep_rows(__doc__, CASES, measured, batch=BATCH, turns=TURNS)
