@@ -84,7 +84,7 @@ slice() {
     return "$status"
 }
 
-# Of a cell's two checkpoints the newest goes on, and only so many parts come back from a machine that is lent.
+# Of a cell's two checkpoints the newest goes on, and the parts are small enough to copy.
 only_newest_checkpoint() {
     local lists list
     lists=("$1"checkpoint/*.sha256)

@@ -218,7 +218,7 @@ def networks_page(parity: Mapping[str, Mapping[str, Any]]) -> str:
             "(`tests/parity`, `parity.json`).",
             "",
             markdown(head, network_rows(parity), left=(0, 1, 7, 12)),
-            "Where a printed figure is another:",
+            "Where a paper's own figure differs from ours:",
             "",
             *notes,
             "",
@@ -317,16 +317,20 @@ def training_page() -> str:
             for result in training.RESULTS
             if result.protocol == key
         ]
-        remembered = "" if protocol.read else " **Remembered, not looked up again.**"
+        remembered = "" if protocol.read else " **Not checked against the source.**"
         parts += [f"## {protocol.source}", "", f"{protocol.training}.{remembered}", ""]
         parts += [markdown(["model", "data", "metric", "value"], rows, left=(0, 1, 2))]
     return "\n".join(parts)
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """The pages by file name, with the comparisons that `parity.json` in the folder holds."""
+    """The pages by file name, with the comparisons that `parity.json` in the folder holds. Raises InputError for a file
+    that is none."""
     file = folder / "parity.json"
-    parity = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        parity = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read: {error}, allowed: JSON") from None
     return {
         "networks.md": networks_page(parity),
         "separable.md": separable_page(),
@@ -336,7 +340,8 @@ def pages(folder: Path) -> dict[str, str]:
 
 def write(folder: Path) -> list[Path]:
     """Write the pages; gives their paths."""
+    written = {folder / name: text for name, text in pages(folder).items()}
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text in pages(folder).items():
-        (folder / name).write_text(text, encoding="utf-8")
-    return [folder / name for name in pages(folder)]
+    for path, text in written.items():
+        path.write_text(text, encoding="utf-8")
+    return list(written)

@@ -53,8 +53,8 @@ REPORT = """\
 Reads a study's folder and writes what there is to say of it, without jax and without training:
 
   report.html                the page to read first, and to send: verdict in words, tables, figures, how to run it again
-  tables/*.csv, *.md, *.tex  ten tables: table4 (the paper's), verdict, noise_floor, similarity, exactness, cost, ...
-  figures/*.pdf, *.png, *.csv  ten figures with the data that is drawn; captions.csv, figures.tex
+  tables/*.csv, *.md, *.tex  ten tables and more: table4 (the paper's), verdict, noise_floor, similarity, cost, ...
+  figures/*.pdf, *.png, *.csv  ten figures and more with the data that is drawn; captions.csv, figures.tex
   verdict.json               the word, every gate of the rule, every comparison, the inputs' sha256
 
 The same folder gives the same bytes. What is missing is named, with the command that trains it.
@@ -68,8 +68,79 @@ A marker says which study may replace what stands between it and its end:
   <!-- table4: dsresearch report runs/mine --into page.md -->
   <!-- /table4 -->
 
-Names of markers: table4, f2_forest (the figure) and prospects (what would change our mind) of a study of the hybrid;
-comparisons of another, and interior where it varies the group count.
+Names of markers: verdict, table4, f2_forest (the figure) and prospects (what would change our mind) of a study of the
+hybrid; comparisons of another, and interior where it varies the group count.
+"""
+
+STATUS = """\
+One line a cell of a study: done, running, failed (and why) or missing, and the time left. It reads files alone and
+may be asked while the study runs.
+
+  dsresearch status runs/hybrid-digits-quick
+"""
+
+AGAIN = """\
+Trains one cell of a study anew, elsewhere, and compares its results, weights and predictions with the study's rows to
+the bit. What differs is said, with what of the environment is another: processor, versions, flags. Exit status 1
+where the bits differ in the same environment.
+
+  dsresearch again results/hybrid-digits-quick                            one cell, drawn at random
+  dsresearch again results/hybrid-digits-quick --cell a03dcd2d57a4f936    this one (`status` has the names)
+"""
+
+COMPARE = """\
+Every arm of one or several studies against one of them, over the trials that both have: mean difference, intervals,
+exact sign-flip tests with Holm's correction, equivalence at the margin. What is no pair (another split, execution
+mode, protocol or environment) is refused in a line that says why.
+
+  dsresearch compare runs/hybrid-digits-quick --baseline separable
+  dsresearch compare runs/hybrid-digits-quick --baseline seed             a control, by its kind
+  dsresearch compare runs/hybrid-digits-quick --baseline resnext@params   an arm of equal parameters (or @macs)
+  dsresearch compare runs/A runs/B --baseline A/separable                 of several studies, by folder
+"""
+
+VERIFY = """\
+Proves of every pair of formulations which of three it is, by moving the weights of one into the other and comparing
+outputs, gradients and training steps in double precision: exact (one function, the same parameters), reparam (one
+class of functions under a linear map), distinct (with a function that the other cannot be). Takes some minutes; exit
+status 1 where a proof fails.
+
+  dsresearch verify
+  dsresearch verify --json > exactness.json
+"""
+
+COST = """\
+Parameters, multiply-adds and activations of a network of the zoo or of one module, in closed form: no jax is loaded.
+
+  dsresearch cost xception                              as published, on its own pictures
+  dsresearch cost mobilenet_v2 --classes 10 --image 32
+  dsresearch cost separable --channels 512,512 --image 14    a setup's module
+  dsresearch cost --list                                all names
+"""
+
+PAPER = """\
+Writes every table, figure and number of the folder paper/ from results/, and claims.csv: each claim of both papers
+with our value and a status. In a checkout; `make paper` makes the PDF of it.
+"""
+
+DATA = """\
+The pictures that --data names: prepare CIFAR-10, import your own, see what is there. They are kept under
+DSRESEARCH_HOME.
+
+  dsresearch data prepare cifar10                                         from the network
+  dsresearch data prepare cifar10 --archive cifar-10-binary.tar.gz        without one
+  dsresearch data import pictures.tar --name pets                         train/cat/1.png, test/dog/2.jpg, ...
+"""
+
+BENCH = """\
+Training images/s of every setup and group count, beside plain Flax and (where it is installed) PyTorch on the same
+network, turn by turn in processes of their own, so that the machine's noise meets all of them. Ratios are of one
+turn.
+
+  dsresearch bench                                          the standard network of this device
+  dsresearch bench --setup separable --against torch
+  dsresearch bench --kernels throughout --devices 2 --threads 2     our own kernels, a process a core
+  dsresearch bench --mode scaling --to results/measurements         against width, depth, batch and trials
 """
 
 
@@ -108,14 +179,17 @@ def build() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_run(commands: Any) -> None:
-    run = commands.add_parser(
-        "run",
-        help="train what is missing of a study",
-        description=RUN.format(setups=", ".join(SETUPS)),
-        formatter_class=_AS_WRITTEN,
+def _command(commands: Any, name: str, about: str, taught: str) -> argparse.ArgumentParser:
+    """A command with its line in the list of commands, and what its own `--help` teaches."""
+    command: argparse.ArgumentParser = commands.add_parser(
+        name, help=about, description=taught, formatter_class=_AS_WRITTEN
     )
-    run.set_defaults(command="run")
+    command.set_defaults(command=name)
+    return command
+
+
+def _add_run(commands: Any) -> None:
+    run = _command(commands, "run", "train what is missing of a study", RUN.format(setups=", ".join(SETUPS)))
     run.add_argument("study", metavar="STUDY", help=_STUDIES)
     run.add_argument("--profile", default="quick", help=f"{_choice(_PROFILES, 'quick')}: how large")
     run.add_argument("--data", default="digits", help="digits (default), cifar10, or a name given to `data import`")
@@ -134,19 +208,12 @@ def _add_run(commands: Any) -> None:
 
 
 def _add_status(commands: Any) -> None:
-    status = commands.add_parser("status", help="one line a cell: done, running, failed, missing")
-    status.set_defaults(command="status")
+    status = _command(commands, "status", "one line a cell: done, running, failed, missing", STATUS)
     status.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
 
 
 def _add_report(commands: Any) -> None:
-    report = commands.add_parser(
-        "report",
-        help="tables, figures, verdict and page of a study, from its files alone",
-        description=REPORT,
-        formatter_class=_AS_WRITTEN,
-    )
-    report.set_defaults(command="report")
+    report = _command(commands, "report", "tables, figures, verdict and page of a study, from its files alone", REPORT)
     report.add_argument("folder", type=_path, metavar="DIR", help="a study's folder")
     report.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the study's folder)")
     report.add_argument("--beside", type=_path, metavar="DIR", help="another study's folder, to print its table beside")
@@ -159,36 +226,33 @@ def _add_report(commands: Any) -> None:
 
 
 def _add_again(commands: Any) -> None:
-    again = commands.add_parser("again", help="train one cell of a study anew, and compare it with the study's rows")
-    again.set_defaults(command="again")
+    again = _command(commands, "again", "train one cell of a study anew, and compare it with the study's rows", AGAIN)
     again.add_argument("folder", type=_path, metavar="DIR", help="a study's folder; nothing in it is changed")
     again.add_argument("--cell", default="", metavar="ID", help="which cell (default: one drawn at random)")
     again.add_argument("--seed", type=int, help="of that draw")
 
 
 def _add_compare(commands: Any) -> None:
-    compare = commands.add_parser("compare", help="any two arms of any studies by the same statistics")
-    compare.set_defaults(command="compare")
+    compare = _command(commands, "compare", "any two arms of any studies by the same statistics", COMPARE)
     compare.add_argument("folders", type=_path, nargs="+", metavar="DIR", help="a study's folder")
     compare.add_argument(
         "--baseline",
         required=True,
         metavar="KEY",
-        help="the arm to compare with; of several DIR, FOLDER/ARM",
+        help="ARM, a control's kind, or ARM@params, ARM@macs; of several DIR, FOLDER/ARM",
     )
     compare.add_argument("--to", type=_path, metavar="DIR", help="where to write the table as CSV, Markdown and LaTeX")
 
 
 def _add_verify(commands: Any) -> None:
-    verify = commands.add_parser("verify", help="prove which formulations are the same function, by weight transport")
-    verify.set_defaults(command="verify")
+    about = "prove which formulations are the same function, by weight transport"
+    verify = _command(commands, "verify", about, VERIFY)
     verify.add_argument("--json", action="store_true", help="print the pairs as JSON")
 
 
 def _add_cost(commands: Any) -> None:
     about = "parameters and multiply-adds of a network or a module, from closed forms"
-    cost = commands.add_parser("cost", help=about)
-    cost.set_defaults(command="cost")
+    cost = _command(commands, "cost", about, COST)
     cost.add_argument("name", nargs="?", metavar="NAME", help="a network (`--list`) or a setup's module")
     cost.add_argument("--classes", type=int, metavar="N", help="outputs of a network (default: as published)")
     cost.add_argument("--image", type=int, metavar="PX", help="side of the picture, or of a module's map")
@@ -199,21 +263,23 @@ def _add_cost(commands: Any) -> None:
 
 
 def _add_paper(commands: Any) -> None:
-    paper = commands.add_parser("paper", help="every table, figure and number of paper/ from results/, in a checkout")
-    paper.set_defaults(command="paper")
+    about = "every table, figure and number of paper/ from results/, in a checkout"
+    paper = _command(commands, "paper", about, PAPER)
     paper.add_argument("--to", type=_path, metavar="DIR", help="where to write (default: the folder paper)")
 
 
 def _add_data(commands: Any) -> None:
-    data = commands.add_parser("data", help="the pictures: prepare CIFAR-10, import your own, see what is there")
+    data = _command(commands, "data", "the pictures: prepare CIFAR-10, import your own, see what is there", DATA)
     actions = data.add_subparsers(required=True, metavar="ACTION", parser_class=_Parser)
-    prepare = actions.add_parser("prepare", help="CIFAR-10 through tensorflow-datasets, without TensorFlow")
+    about = "CIFAR-10 through tensorflow-datasets, without TensorFlow"
+    prepare = actions.add_parser("prepare", help=about, description=about)
     prepare.set_defaults(command="data_prepare")
     prepare.add_argument("name", metavar="cifar10", help="the only set with a preparation")
     prepare.add_argument(
         "--archive", type=_path, metavar="FILE", help="the official cifar-10-binary.tar.gz: no network"
     )
-    bring = actions.add_parser("import", help="pictures in split/class/*.jpg|png, from a folder or a tar")
+    about = "pictures in train|test/class/*.jpg|png, from a folder or a tar"
+    bring = actions.add_parser("import", help=about, description=about)
     bring.set_defaults(command="data_import")
     bring.add_argument("source", type=_path, metavar="DIR_OR_TAR")
     bring.add_argument("--name", required=True, metavar="N", help="what --data calls the set from now on")
@@ -222,8 +288,7 @@ def _add_data(commands: Any) -> None:
 
 
 def _add_bench(commands: Any) -> None:
-    bench = commands.add_parser("bench", help="images/s of every formulation beside plain Flax and PyTorch")
-    bench.set_defaults(command="bench")
+    bench = _command(commands, "bench", "images/s of every formulation beside plain Flax and PyTorch", BENCH)
     bench.add_argument("--json", action="store_true", dest="as_json", help="print JSON in place of the table")
     bench.add_argument("--against", default="flax,torch", metavar="P,P", help="peers: flax,torch (default), or none")
     bench.add_argument("--setup", action="append", default=[], dest="setups", metavar="S", help="only this; repeat it")

@@ -1,7 +1,7 @@
 """ImageNet-sized work as a Sacred experiment: networks of the zoo, side by side on a folder of pictures.
 
     python experiments/imagenet.py with folder=PICTURES networks=xception,inception_v3 out=runs/imagenet steps=100000
-    python experiments/imagenet.py enlarge with source=../shared/data/cifar10-jpeg.tar.xz folder=PICTURES image=160
+    python experiments/imagenet.py enlarge with source=PICTURES.tar folder=PICTURES image=160
     python experiments/imagenet.py draw with out=runs/imagenet
     python experiments/imagenet.py feed with folder=PICTURES image=128 workers=2 steps=100
 

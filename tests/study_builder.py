@@ -149,7 +149,8 @@ def write_study(
     }
     folder.mkdir(parents=True, exist_ok=True)
     planned = {"trials": trials or max(len(v) for v in wrong.values()), "split": "pool60k_hold6k", **protocol}
-    lines = [f"{name} = {_toml(about[name])}" for name in ("study", "study_id", "profile")]
+    lines = [f"schema_version = {SCHEMA_VERSION}"]
+    lines += [f"{name} = {_toml(about[name])}" for name in ("study", "study_id", "profile")]
     lines += ["", "[data]", f"name = {_toml(dataset)}", f"label = {_toml(dataset)}"]
     lines += [
         "",

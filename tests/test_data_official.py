@@ -173,10 +173,9 @@ def test_the_decoded_set_is_kept(archive: Path, own_home: Path, monkeypatch: pyt
     expected = data.prepare_cifar10(archive).fingerprint
     with monkeypatch.context() as patch:
         patch.setattr(official, "_decode", lambda: pytest.fail("decoded again"))
-        assert data.fingerprint_of("cifar10") == expected
         assert data.load("cifar10").fingerprint == expected
     shutil.rmtree(own_home / "cache")
-    assert data.fingerprint_of("cifar10") == expected  # from the prepared set once more
+    assert data.load("cifar10").fingerprint == expected  # from the prepared set once more
 
 
 def test_another_prepared_set_is_not_taken_for_the_decoded_one(

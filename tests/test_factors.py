@@ -21,6 +21,7 @@ from dsresearch.report.table_factors import continuum, factors
 from dsresearch.report.table_twins import parting
 from dsresearch.statistics import sd_interval, t_interval
 from dsresearch.studies.plan import Request, plan
+from dsresearch.trials.divergence import steps_to_compare
 
 
 def made_up(folder: Path, study: str, **choices: Any) -> Analysis:
@@ -200,3 +201,20 @@ def test_where_twins_part_is_read_from_the_steps_that_were_compared(tmp_path: Pa
     assert bit["doubling_steps"] == pytest.approx(2.0)
     assert bit["steps_to_1e6"] == 14  # 2 ** 7 = 128 is the first power beyond a hundredfold
     assert exact["first_apart"] == exact["steps_to_1e1"] == "never"
+
+
+@pytest.mark.parametrize(("start", "said"), [(1e-8, 1.0), (2e-2, "too few steps there")])
+def test_a_distance_that_doubles_every_step_is_seen_at_the_steps_that_are_compared(
+    tmp_path: Path, start: float, said: float | str
+) -> None:
+    """From step 60 on, where few steps are compared: it crosses the window between two of them, or begins above it."""
+    made = made_up(tmp_path / "twins", "twins")
+    lines = ["study_id,control_kind,trial,step,relative_distance,param_norm"]
+    for step in steps_to_compare(400):
+        distance = min(start * 2.0 ** max(step - 60, 0), 0.1)
+        lines += [f"twins-digits-smoke,bit,0,{step},{distance:.12e},1.0"]
+    (tmp_path / "twins" / "divergence.csv").write_text("\n".join(lines) + "\n")
+    table = parting(made)
+    assert table is not None
+    found = table.rows[0]["doubling_steps"]
+    assert found == (said if isinstance(said, str) else pytest.approx(said))

@@ -159,11 +159,11 @@ def test_a_baseline_of_another_machine_is_trained_anew_beside_its_rerun(tmp_path
         assert len(one._baseline_anew()) == wanted
     twin = one._baseline_anew()[0]
     assert twin.control == "rerun_baseline"
-    for where, done in (("here", True), ("a third machine", False)):
+    for where, again in (("here", []), ("a third machine", [cells["rerun"]])):
         rows = [{**here, "device_kind": where}]
         write_json(one.store.cell(twin).path / "result.json", {"attempt": 1, "rows": rows})
-        assert one._baseline_anew() == [twin]
-        assert one._is_done(twin) == done
+        assert one._baseline_anew() == [twin, *again]
+        assert one._is_done(twin) == one._is_done(cells["rerun"]) == (not again)
     assert twin.design == cells[""].design
     assert twin.id not in {cell.id for cell in one.plan.cells}
 

@@ -42,6 +42,14 @@ def test_no_number_of_trials_helps_a_margin_of_a_hundredth_of_the_spread() -> No
     assert trials_needed(10.0, 0.01, 0.05) is None
 
 
+def test_more_trials_than_the_most_are_not_told() -> None:
+    """Trials grow with the square of the spread: 9,600 and 10,600 of them lie on either side of the most, 10,000."""
+    of_one = trials_needed(1.0, 0.1, 0.05)
+    assert of_one is not None
+    told = [trials_needed((trials / of_one) ** 0.5, 0.1, 0.05) for trials in (9_600, 10_600)]
+    assert told == [pytest.approx(9_600, rel=0.01), None]
+
+
 def test_the_price_of_a_trial_is_all_seconds_by_the_trials_they_made(tmp_path: Path) -> None:
     folder = write_study(tmp_path / "study", good_study())
     runs = pd.read_csv(folder / "runs.csv", dtype=str, keep_default_na=False)

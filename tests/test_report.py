@@ -424,6 +424,7 @@ def test_bad_input_writes_nothing(tmp_path):
         ("trials = 10", "trails = 10", "protocol.trails is not a key"),
         ('role = "rival"', 'role = "rivale"', "did you mean 'rival'"),
         ("[protocol]", "[protocol", "allowed: TOML"),
+        ("schema_version = 1", "schema_version = 2", r"schema_version=2 is not allowed: 1"),
         ('study = "hybrid"', "study = 1", "study=1 is not allowed"),
         (
             "trials = 10",
@@ -483,6 +484,9 @@ def test_a_page_gets_the_table_between_its_markers(tmp_path: Path) -> None:
     page.write_text(changed + changed)
     with pytest.raises(InputError, match="2 pairs of markers of 'table4', allowed: one"):
         injected(page, {"table4": "text"})
+    for end in ("\n", "\r\n"):
+        page.write_bytes(changed.replace("\n", end).encode())
+        assert injected(page, {"table4": "a\nb"}) == changed.replace("| a |\n\\1", "a\nb").replace("\n", end)
     page.write_text("no markers")
     with pytest.raises(InputError, match="no pair of markers, allowed: table4, such as <!-- table4: dsres"):
         injected(page, {"table4": "text"})

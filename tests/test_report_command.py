@@ -39,6 +39,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "grid": {"choices": {"design.groups": [1, 2], "design.residual": [True, False], "protocol.trials": [3]}},
     "published": {"study": "xception", "choices": {"recipe.rate": [0.1], "design.width": [0.125]}},
     "drop": {"study": "fractalnet", "choices": {"design.columns": [2], "recipe.epochs": [3]}},
+    "point": {"setups": ("bsconv_u",)},
     "factor": {"choices": {"design.activation": ["relu"]}},
     "setup": {"setups": ("resnext",), "choices": {"design.groups": [2], "recipe.dtype": ["bfloat16"]}},
     "recipes": {"setups": ("hybrid", "resnext"), "choices": {"recipe.rate": [0.1, 0.05], "recipe.epochs": [2]}},
@@ -55,6 +56,16 @@ def test_the_command_of_every_cell_plans_that_cell_again(name: str) -> None:
         assert out == "DIR"
         assert entry["id"] in {one["id"] for one in again.document()["cells"]}
         assert (again.profile, again.study_id) == (asked.profile, asked.study_id)
+
+
+@pytest.mark.parametrize("name", ["point", "grid", "recipes", "setup"])
+def test_the_command_of_arms_beyond_the_protocol_plans_these_alone(name: str) -> None:
+    about = plan(Request(), data.load("digits")).document()
+    later = plan(Request(**REQUESTS[name]), data.load("digits")).asked
+    beyond = [Cell(of.arm, of.setup, of.role, of.control, of.match) for of in later]
+    for cell in beyond:
+        again, _ = planned(shlex.split(run_command(about, cell, beyond)))
+        assert {of.arm for of in again.asked} == {other.arm for other in beyond if other.setup == cell.setup}
 
 
 @pytest.mark.parametrize("name", ["custom", "grid", "recipes"])

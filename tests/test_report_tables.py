@@ -125,6 +125,10 @@ def test_t3_and_t4_count_pictures(tmp_path: Path) -> None:
     assert float(seed["discordance_pct"]) == pytest.approx((8 + 10) / 2)
     assert float(seed["sd_run_pp"]) == pytest.approx(np.std([0, 2], ddof=1) / math.sqrt(2))
     assert floors["bit"]["discordance_pct"] == "not run"
+    assert {floors[kind]["meaning"] for kind in ("split", "seed")} == {
+        "the split: other training and test pictures",
+        "initial weights and data order",
+    }
     similar = by(rows(study, "similarity"), "setup")
     hybrid = similar["hybrid"]
     assert float(hybrid["discordance_pct"]) == pytest.approx(4)
@@ -137,6 +141,36 @@ def test_t3_and_t4_count_pictures(tmp_path: Path) -> None:
     assert float(hybrid["kappa_error_consistency"]) == pytest.approx(kappa, abs=1e-6)
     assert hybrid["js_divergence_nats"] == "softmax not kept"
     assert similar["control seed"]["excess_vs_seed_pct"] == "reference"
+
+
+def test_t3_predicts_noise_on_the_same_pictures_alone(tmp_path: Path) -> None:
+    wrong = good_study() | {("separable", "split", "width"): [600, 640] * 5}
+    floors = by(rows(write_study(tmp_path, wrong), "noise_floor"), "control")
+    assert floors["split"]["predicted_abs_diff_pp"] == "other pictures"
+    assert float(floors["seed"]["predicted_abs_diff_pp"]) > 0
+
+
+def test_t4_leaves_out_trials_of_which_kappa_says_nothing(tmp_path: Path) -> None:
+    """In the first trial both models get every picture right."""
+    wrong = {BASE: [0, 10], ("separable", "seed", "width"): [0, 12], ("hybrid", "", "width"): [0, 10]}
+    write_study(tmp_path, wrong, n_test=100)
+    predicted = {key: [[2] * count + [0] * (100 - count) for count in counts] for key, counts in wrong.items()}
+    write_predictions(tmp_path, predicted, [0] * 100)
+    assert float(by(rows(tmp_path, "similarity"), "setup")["hybrid"]["kappa_error_consistency"]) == pytest.approx(1)
+
+
+def test_differences_without_variance_show_no_equality(tmp_path: Path) -> None:
+    wrong = good_study() | {("resnext", "", "width"): good_study()[BASE]}
+    study = write_study(tmp_path, wrong)
+    found = by(rows(study, "verdict"), "setup")
+    assert (found["resnext"]["relation"], found["rerun"]["relation"]) == ("undecided", "equivalent")
+
+
+def test_t1_says_which_pairs_are_of_two_machines(tmp_path: Path) -> None:
+    study = write_study(tmp_path, change=lambda row: row | ({"device_kind": "gpu"} if row["arm"] == "resnext" else {}))
+    found = by(rows(study, "table4"), "setup")
+    assert found["resnext"]["note"] == "another device_kind than the baseline's"
+    assert "baseline's" not in found["inception"]["note"]
 
 
 def test_t1_draws_trials_and_pictures_where_predictions_are_kept(

@@ -84,7 +84,7 @@ def test_a_rerun_without_hashes_proves_nothing(tmp_path):
     assert (found["verdict"], found["gates"]["rerun_identical"]) == ("INVALID", False)
 
 
-@pytest.mark.parametrize("column", ["jax", "jaxlib", "python", "device_count"])
+@pytest.mark.parametrize("column", ["jax", "jaxlib", "flax", "python", "device_count"])
 def test_rerun_is_held_against_the_baseline_of_its_own_machine_and_versions(tmp_path, column):
     wrong = good_study()
     anew = [value + 9 for value in wrong[BASE]]  # another machine, other rounding
@@ -226,10 +226,12 @@ def test_capacity_is_cleared_by_both_matched_studies_of_the_same_verdict(tmp_pat
 def test_capacity_stays_confounded_where_a_matched_arm_is_not_of_equal_size(tmp_path):
     wrong = good_study()
     wrong |= {(arm, "", match): wrong[arm, "", "width"] for arm in ["hybrid", *GAP] for match in ("params", "macs")}
-    for size, says in ((1090, None), (1120, "matched arms that are not of equal size: resnext +12.0 % (macs)")):
-        grown = changed(("resnext", "", "macs"), macs_fwd=size)
+    wrong[("bsconv_u", "", "macs")] = wrong[BASE]  # exploratory: it stands outside what the rule asks
+    of_resnext = "matched arms that are not of equal size: resnext +12.0 % (macs)"
+    for arm, size, says in (("resnext", 1090, None), ("resnext", 1120, of_resnext), ("bsconv_u", 1120, None)):
+        grown = changed((arm, "", "macs"), macs_fwd=size)
         study = write_study(
-            tmp_path / str(size), wrong, change=lambda row, grown=grown: grown({**row, "macs_fwd": 1000})
+            tmp_path / f"{arm}{size}", wrong, change=lambda row, grown=grown: grown({**row, "macs_fwd": 1000})
         )
         assert record(study)["readings"]["hybrid"]["qualifiers"].get("capacity-confounded") == says
 

@@ -5,7 +5,7 @@ Importing this room takes numpy alone; scikit-learn, Pillow and tensorflow-datas
 
 from dsresearch.data.importing import import_pictures
 from dsresearch.data.official import prepare_cifar10
-from dsresearch.data.sets import Info, available, development_pictures, fingerprint_of, load
+from dsresearch.data.sets import Info, available, development_pictures, load
 from dsresearch.data.splits import split
 from dsresearch.data.store import Pictures, home
 
@@ -14,7 +14,6 @@ __all__ = [
     "Pictures",
     "available",
     "development_pictures",
-    "fingerprint_of",
     "home",
     "import_pictures",
     "load",

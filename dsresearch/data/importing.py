@@ -16,8 +16,8 @@ from dsresearch.design import InputError, digest
 
 RESERVED = ("digits", "cifar10")
 MAX_SIDE = 256  # pixels
-MAX_PIXELS = 2 * 2**30  # bytes that a whole set may decode to
-MODES = {"L": 1, "RGB": 3}  # Pillow's name of a mode -> channels
+MAX_DECODED = 2 * 2**30  # bytes that a whole set may decode to
+CHANNELS = {"L": 1, "RGB": 3}  # Pillow's name of a mode -> channels
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Sets whose own name would hide what they are: the digest of their files -> what tables print.
 _KNOWN = {"f6a7feab85df9199981d6ae66be74d34ccf21c6d0b7f6b32ef0df31e7ed57714": "CIFAR-10 (JPEG copy)"}
@@ -123,8 +123,8 @@ class _Found:
         if place in self.places:
             raise refusal(self.source, f"{shown(path)} stands in it twice")
         self.form, pixels = decode(self.source, path, content, self.form if self.places else None)
-        if len(self.pixels) + len(pixels) > MAX_PIXELS:
-            raise refusal(self.source, f"its pictures decode to more than {MAX_PIXELS} bytes")
+        if len(self.pixels) + len(pixels) > MAX_DECODED:
+            raise refusal(self.source, f"its pictures decode to more than {MAX_DECODED} bytes")
         self.pixels += pixels
         self.places[place] = hashlib.sha256(content).hexdigest()
 
@@ -134,7 +134,7 @@ class _Found:
         places = list(self.places)
         order = sorted(range(len(places)), key=lambda i: (archive.SPLITS.index(places[i].split), places[i]))
         height, width, mode = self.form
-        images = np.frombuffer(self.pixels, np.uint8).reshape(len(places), height, width, MODES[mode])[order]
+        images = np.frombuffer(self.pixels, np.uint8).reshape(len(places), height, width, CHANNELS[mode])[order]
         position = {category: label for label, category in enumerate(classes)}
         labels = np.array([position[places[i].category] for i in order])
         n_train = sum(place.split == "train" for place in places)
@@ -160,7 +160,7 @@ def decode(
 
 def _refuse_form(source: Path, path: str, found: tuple[int, int, str], form: tuple[int, int, str] | None) -> None:
     height, width, mode = found
-    if mode not in MODES:
+    if mode not in CHANNELS:
         raise refusal(
             source, f"{shown(path)} in it has mode {mode}, allowed: RGB or L (grey); palettes are not converted"
         )

@@ -72,12 +72,6 @@ def load_cifar10() -> store.Pictures:
     return store.read(where)
 
 
-def cifar10_fingerprint() -> str:
-    """The fingerprint of the prepared set, decoded only where it never was. Raises InputError where there is none."""
-    where = _decoded_folder()
-    return store.describe(where)["fingerprint"] if (where / "set.json").exists() else load_cifar10().fingerprint
-
-
 def tfds_home() -> Path:
     """The data folder of tensorflow-datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()

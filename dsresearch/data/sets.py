@@ -49,15 +49,6 @@ def load(name: str) -> store.Pictures:
     return store.read(_imported_folder(name))
 
 
-def fingerprint_of(name: str) -> str:
-    """`load(name).fingerprint`, without reading the pictures of a stored set. Raises as `load` does."""
-    if name == "digits":
-        return _digits().fingerprint
-    if name == "cifar10":
-        return official.cifar10_fingerprint()
-    return str(store.describe(_imported_folder(name))["fingerprint"])
-
-
 def available() -> list[Info]:
     """What there is: the digits, CIFAR-10 (with a note where it is not prepared) and the imports by name."""
     return [_info(name) for name in (*importing.RESERVED, *importing.imported())]

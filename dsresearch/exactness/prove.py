@@ -3,17 +3,13 @@
 from dsresearch.design import Design, setup
 from dsresearch.exactness import classify, document
 from dsresearch.record.store import Store, write_json
-from dsresearch.studies import STUDIES, is_published
+from dsresearch.studies import STUDIES, is_proven
 
 
 def main(store: Store) -> int:
-    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport.
-
-    Arms of the role `arm` are left out: they are compared because they differ, and no verdict asks for their class.
-    """
+    """Write how each arm's function relates to the baseline's to exactness.json, proven by weight transport."""
     configs = [folder.config() for folder in store.cells()]
-    own = [config for config in configs if config["role"] != "arm" and not is_published(config["setup"])]
-    wanted = [config for config in own if config["control"] in ("", "exact")]
+    wanted = [config for config in configs if is_proven(config["role"], config["control"], config["setup"])]
     wanted.sort(key=lambda config: config["match"] == "width")  # of an arm at several widths, the one at its own
     designs = {config["arm"]: Design(**config["design"]) for config in wanted}
     reference = STUDIES[store.protocol()["study"]].reference

@@ -22,7 +22,7 @@ from dsresearch.record.progress import Progress
 from dsresearch.record.store import Store
 from dsresearch.runtime import DONE, FAILED, HELD, STOPPED, WRONG_INPUT
 from dsresearch.schema import ENVIRONMENT, WriteError
-from dsresearch.studies import TWINS, Cell, Plan
+from dsresearch.studies import TWINS, Cell, Plan, is_proven
 
 POLL_SECONDS = 0.1
 HELD_SECONDS = 2.0  # between two looks at a cell that another process works on
@@ -110,9 +110,7 @@ class Launcher:
 
     def _prove(self) -> int:
         """Have it proven which arms are the baseline's function, once a store and arm."""
-        asked = [
-            cell for cell in self.plan.asked if cell.control in ("", "exact") and cell.role != "arm" and cell.stacked
-        ]
+        asked = (cell for cell in self.plan.asked if is_proven(cell.role, cell.control, cell.setup))
         arms = {cell.arm for cell in asked} - {self.plan.baseline}
         return self._aside(
             "prove",
@@ -165,9 +163,9 @@ class Launcher:
             time.sleep(POLL_SECONDS)
 
     def _baseline_anew(self) -> list[Cell]:
-        """The baseline once more, where `rerun` and the stored one come from different machines or versions.
+        """What is trained once more where `rerun` and the stored baseline come from different machines or versions.
 
-        One that was trained so, but on a third machine, is no help and is trained again.
+        The baseline, beside `rerun` where that was trained; where it was trained so on a third machine, the two here.
         """
         cells = {(cell.control, cell.first): cell for cell in self.plan.asked if cell.arm == self.plan.baseline}
         twins = []
@@ -178,7 +176,9 @@ class Launcher:
                 twins.append(twin)
                 self.store.describe(twin, self.plan)
                 if self._is_done(twin) and self._environment(twin) != wanted:
-                    self.store.cell(twin).forget()
+                    twins.append(rerun)
+                    for cell in (twin, rerun):
+                        self.store.cell(cell).forget()
         if twins:
             self._say("the stored baseline came from another machine: training it anew beside `rerun`")
         return twins

@@ -15,8 +15,8 @@ from typing import Any
 import pyarrow as pa
 
 from dsresearch.design import InputError
-from dsresearch.documents import has, read_json
-from dsresearch.record.store import CellFolder, Store, write_json
+from dsresearch.documents import has
+from dsresearch.record.store import CellFolder, Store, read_whole, write_json
 from dsresearch.schema import (
     EPOCH_COLUMNS,
     PREDICTION_COLUMNS,
@@ -147,10 +147,7 @@ _INFO = (
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except (OSError, ValueError):
-        return {}
+    found = read_whole(path)
     return found if isinstance(found, dict) else {}
 
 

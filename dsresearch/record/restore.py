@@ -29,6 +29,7 @@ from dsresearch.schema import (
 )
 
 _PAIR = ["arm", "control_kind", "match", "trial"]
+_CURVES = {"epochs.parquet": EPOCH_COLUMNS, "predictions.parquet": PREDICTION_COLUMNS}
 
 
 def restore(store: Store) -> bool:
@@ -61,7 +62,7 @@ def looked_into(store: Store) -> Iterator[Store]:
     with tempfile.TemporaryDirectory() as elsewhere:
         seen = Store(Path(elsewhere))
         shutil.copy(store.protocol_file, seen.protocol_file)
-        _fill(store, seen)
+        _fill(store, seen, curves=False)  # a look asks what is done, and reads no curve
         yield seen
 
 
@@ -82,7 +83,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(at)
 
 
-def _fill(store: Store, draft: Store) -> None:
+def _fill(store: Store, draft: Store, curves: bool = True) -> None:
     configurations = _configurations(store.cells_file)
     for cell_id, config in configurations.items():
         draft.cell(cell_id).path.mkdir(parents=True)
@@ -92,16 +93,14 @@ def _fill(store: Store, draft: Store) -> None:
     for row in trial_rows(store.root / "trials.csv"):
         if _name(row, "control_kind") == _name(configurations.get(row["cell_id"], row), "control"):
             of_cell[row["cell_id"]].append(row)  # under other names too, where an arm is the same at another match
-    frames = {
-        name: read_parquet(store.root / name, columns)
-        for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS))
-    }
+    frames = {name: read_parquet(store.root / name, columns) for name, columns in _CURVES.items() if curves}
     grouped = {name: dict(list(frame.groupby(_PAIR, sort=False))) for name, frame in frames.items()}
     for cell_id, rows in of_cell.items():
         if cell_id not in finished:
             raise InputError(f"{store.root / 'runs.csv'} has no completed run of cell {cell_id}, allowed: every cell's")
         folder, attempt = draft.cell(cell_id), finished[cell_id]
-        _results(store, folder, attempt, rows, grouped)
+        if curves:
+            _results(store, folder, attempt, rows, grouped)
         write_json(folder.path / "result.json", {"attempt": attempt, "rows": rows})
 
 
@@ -111,7 +110,7 @@ def _name(of: Mapping[str, Any], control: str) -> tuple[Any, ...]:
 
 def _results(store: Store, folder: CellFolder, attempt: int, rows: list[dict[str, Any]], grouped: Any) -> None:
     """The curves and predictions of a cell's trials, where its run had left them."""
-    for name, columns in (("epochs.parquet", EPOCH_COLUMNS), ("predictions.parquet", PREDICTION_COLUMNS)):
+    for name, columns in _CURVES.items():
         try:
             own = [grouped[name][tuple(row[key] for key in _PAIR)] for row in rows]
         except KeyError as error:

@@ -61,7 +61,7 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode(), parents=False)
 
 
-def _read_json(path: Path) -> Any:
+def read_whole(path: Path) -> Any:
     """The content of a JSON file, or None where there is none or it is damaged."""
     try:
         return read_json(path)
@@ -99,9 +99,9 @@ class CellFolder:
         """
         for pattern in (".[!c]*", "*/**/.*"):
             remove_temporary(self.path, pattern)
-        found = _read_json(self.path / "environment.json")
-        if isinstance(found, dict):  # older files lack newer keys: read them as empty, and device_count as unchanged
-            asked = {"device_count": environment.get("device_count"), **found}
+        found = read_whole(self.path / "environment.json")
+        if isinstance(found, dict):  # older files lack newer keys: read them as empty, and these two as unchanged
+            asked = {**{name: environment.get(name) for name in ("device_count", "flax")}, **found}
             differ = [f"{name} {found.get(name)!r}" for name in environment if asked.get(name, "") != environment[name]]
             if differ:
                 print(f"warning: begun in another environment ({', '.join(differ)}), starting again", file=sys.stderr)
@@ -121,12 +121,13 @@ class CellFolder:
         """What the cell is: the configuration of its Sacred run. Raises InputError where it is missing or damaged."""
         found = self.whole_config()
         if found is None:
-            raise InputError(f"{self.path / 'cell.json'} is missing or damaged; `dsresearch run` writes it again")
+            again = "the `dsresearch run` that asked for the cell writes it again"
+            raise InputError(f"{self.path / 'cell.json'} is missing or damaged; {again}")
         return found
 
     def whole_config(self) -> dict[str, Any] | None:
         """What the cell is, or None where that is missing or damaged."""
-        found = _read_json(self.path / "cell.json")
+        found = read_whole(self.path / "cell.json")
         if not (has(found, _OF_CELL) and found["control"] in CONTROL_KINDS and found["match"] in MATCHES):
             return None
         config = {"first": 0, **found}
@@ -134,7 +135,7 @@ class CellFolder:
 
     def result(self) -> dict[str, Any] | None:
         """The result of a done cell, else None."""
-        found = _read_json(self.path / "result.json")
+        found = read_whole(self.path / "result.json")
         whole = has(found, {"attempt": int, "rows": list}) and found["rows"]
         return found if whole and all(isinstance(row, dict) for row in found["rows"]) else None
 
@@ -144,13 +145,13 @@ class CellFolder:
 
     def progress(self) -> dict[str, Any]:
         """What the cell last said of itself: `done` and `total` epochs of all trials, `images_per_s`."""
-        found = _read_json(self.path / "progress.json")
+        found = read_whole(self.path / "progress.json")
         return found if has(found, dict.fromkeys(_OF_PROGRESS, (int, float))) and found["total"] > 0 else {}
 
     def failure(self) -> str:
         """Why the newest attempt failed, in one line; '' where none did."""
         newest = self.newest_attempt()
-        run = _read_json(newest / "run.json") if newest else None
+        run = read_whole(newest / "run.json") if newest else None
         if not isinstance(run, dict) or run.get("status") != "FAILED":
             return ""
         lines = run.get("fail_trace")
@@ -192,7 +193,7 @@ class Store:
 
     def twins(self) -> list[list[dict[str, Any]]]:
         """Rows of an unfinished divergence.csv: a list for every trial that is measured, from the first on."""
-        found = _read_json(self.root / "twins.json")
+        found = read_whole(self.root / "twins.json")
         return found if isinstance(found, list) else []
 
     def keep_twins(self, measured: list[list[dict[str, Any]]]) -> None:
@@ -244,7 +245,7 @@ class Store:
 
     def proven(self) -> dict[str, str]:
         """How each arm's function relates to the baseline's (exact, reparam, distinct), as far as it was proven."""
-        found = _read_json(self.exactness_file)
+        found = read_whole(self.exactness_file)
         pairs = found["pairs"] if has(found, {"pairs": list}) else []
         proven = {pair["b"]: pair["class"] for pair in pairs if has(pair, {"b": str, "class": str})}
         return {arm: relation if relation in EQ_CLASSES else "" for arm, relation in proven.items()}

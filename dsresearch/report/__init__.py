@@ -26,7 +26,7 @@ from dsresearch.report.study import read_study
 from dsresearch.report.style import Picture
 from dsresearch.report.table4 import table4
 from dsresearch.report.table_verdict import chances_line, grouped, verdict_table
-from dsresearch.report.tables import Table, injected, shortened, to_csv, to_latex, to_markdown
+from dsresearch.report.tables import Table, code, escape_markdown, injected, shortened, to_csv, to_latex, to_markdown
 from dsresearch.report.words import WORDS
 from dsresearch.schema import STUDY_FILES, write_atomic
 
@@ -82,10 +82,11 @@ def main(
     """Write `tables/`, `figures/`, `verdict.json` and `report.html` of the study in `folder` to `to`; print the result.
 
     `beside` is another study's folder, whose figures are printed next to these; `into` a Markdown page whose text
-    between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `f2_forest`
-    the figure, between those of `interior` what the continuum's interior shows, between those of `prospects` what would
-    change our mind. A report in the study's own folder ends with its manifest.json. Returns 1 where a verdict is
-    INVALID, else 0. Raises InputError for a folder or file that is not what it should be; nothing is written then.
+    between the markers `<!-- table4: ... -->` and `<!-- /table4 -->` becomes the table, between those of `verdict` the
+    word, between those of `f2_forest` the figure, between those of `interior` what the continuum's interior shows,
+    between those of `prospects` what would change our mind. A report in the study's own folder ends with its
+    manifest.json. Returns 1 where a verdict is INVALID, else 0. Raises InputError for a folder or file that is not what
+    it should be; nothing is written then.
     """
     if into is not None and not Path(into).is_file():
         raise InputError(f"--into={one_line(into)} is no file, allowed: a Markdown page with markers")
@@ -126,8 +127,8 @@ def _entry(data: bytes) -> dict[str, int | str]:
 def page_texts(analysis: Analysis, target: Path, into: Path, first: Table | None = None) -> dict[str, str]:
     """What `into` may have between markers, by their name: what is the study's own.
 
-    The table of Figure 4 and the forest plot, as a link to its PNG; or the table of another study's arms and, where it
-    varies the group count, what the interior of the continuum shows.
+    The verdict, the table of Figure 4 and the forest plot, as a link to its PNG; or the table of another study's arms
+    and, where it varies the group count, what the interior of the continuum shows.
     """
     table = first or tables(analysis)[0]
     shown_table = to_markdown(shortened(table), full=False)
@@ -140,7 +141,19 @@ def page_texts(analysis: Analysis, target: Path, into: Path, first: Table | None
     shown = f"![{alt}](<{link}>)" if " " in link else f"![{alt}]({link})"
     drawn = f"{forest.title}: not drawn, {forest.absent}." if forest.absent else f"{shown}\n\n{forest.caption}"
     changing = "\n".join(f"- {line}" for line in prospects(analysis))
-    return {table.name: shown_table, forest.name: drawn, **({"prospects": changing} if changing else {})}
+    texts = {"verdict": verdict_markdown(analysis), table.name: shown_table, forest.name: drawn}
+    return {**texts, **({"prospects": changing} if changing else {})}
+
+
+def verdict_markdown(analysis: Analysis) -> str:
+    """The verdict for a page: a line a word, with the readings that it is on, the first reason and the qualifiers."""
+    study = analysis.study
+    about = f"{study.dataset}, profile {study.about['profile']}, {study.protocol.trials} trials"
+    return "\n".join(
+        f"- **{found.word}** for {', '.join(map(code, found.readings))} on {escape_markdown(one_line(about))} "
+        f"({escape_markdown(one_line(found.reasons[0]))}; {', '.join(found.qualifiers) or 'no qualifier'})."
+        for found in grouped(analysis)
+    )
 
 
 def verdict_text(analysis: Analysis) -> str:

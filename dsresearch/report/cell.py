@@ -2,7 +2,7 @@
 
 import dataclasses
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,22 +34,25 @@ class Cell:
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """Keys of the grid that the arm `setup:key=value:...` is a point of; none for an arm of a study."""
-        return tuple(part.partition("=")[0] for part in self.arm.split(":")[1:])
+        """Keys of the grid that the arm is a point of."""
+        return arm_keys(self.arm)
 
 
-def run_command(about: Mapping[str, Any], cell: Cell) -> str:
+def run_command(about: Mapping[str, Any], cell: Cell, beyond: Iterable[Cell] = ()) -> str:
     """The command that trains what is missing of a cell, from the content of protocol.toml; DIR is the study's folder.
 
     A custom profile is spelled out key by key, an arm of a grid with its setup and all values of its grid: what is done
-    is skipped.
+    is skipped. `beyond` are the cells that were asked for later than the protocol, an arm among them stands with its
+    name, and with the values of those that share its keys.
     """
     profile, base = str(about["profile"]), base_profile(str(about["profile"]))
     words = ["dsresearch", "run", str(about["study"]), "--data", str(about["data"]["name"]), "--profile", base]
     if cell.match != "width":
         words += ["--match", cell.match]
-    varied = _varied(about, cell)
-    if varied:
+    planned = [(str(entry.get("setup")), str(entry.get("arm"))) for entry in about["cells"]]
+    later = (cell.setup, cell.arm) not in planned
+    varied = _varied(cell, [(one.setup, one.arm) for one in (cell, *beyond)] if later else planned)
+    if varied or later:
         words += ["--setup", cell.arm.split(":")[0]]
     if base != profile:
         changed = changed_keys(about).items()
@@ -58,17 +61,19 @@ def run_command(about: Mapping[str, Any], cell: Cell) -> str:
     return one_line(" ".join([*map(shlex.quote, words), "--out", "DIR"]))
 
 
-def _varied(about: Mapping[str, Any], cell: Cell) -> dict[str, list[str]]:
+def _varied(cell: Cell, arms: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """Keys and values of the grid that an arm `setup:key=value:...` belongs to; empty for an arm of a study."""
     grid: dict[str, dict[str, None]] = {}
-    for entry in about["cells"]:
-        parts = [part.partition("=") for part in str(entry.get("arm")).split(":")[1:]]
-        if entry.get("setup") != cell.setup or tuple(key for key, _, _ in parts) != cell.keys:
-            continue
-        for key, _, value in parts:
+    for arm in (arm for setup, arm in arms if setup == cell.setup and arm_keys(arm) == cell.keys):
+        for key, _, value in (part.partition("=") for part in arm.split(":")[1:]):
             room = "recipe" if key in _names(Recipe) else "design"
             grid.setdefault(f"{room}.{key}", {})[value] = None
     return {key: list(values) for key, values in grid.items()}
+
+
+def arm_keys(arm: str) -> tuple[str, ...]:
+    """Keys of the grid that the arm `setup:key=value:...` is a point of; none for an arm of a study."""
+    return tuple(part.partition("=")[0] for part in arm.split(":")[1:])
 
 
 def _names(cls: type) -> set[str]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from dsresearch.references.hybrid import DESIGNS, RIVALS
-from dsresearch.report.cell import Cell, one_line, run_command, spans, trained_as
+from dsresearch.report.cell import Cell, one_line, spans, trained_as
 from dsresearch.report.mechanism import Kept, Key, agreements, differences, kept_predictions
 from dsresearch.report.pairs import EQUAL_SIZE, match_deviation, pairs
 from dsresearch.report.planning import chance_of_support
@@ -124,8 +124,7 @@ class Analysis:
             if what
         )
         unfinished = (
-            f"asked for beyond the protocol and not all trained: {one_line(cell.name)}: "
-            f"run `{run_command(self.study.about, cell)}`"
+            f"asked for beyond the protocol and not all trained: {one_line(cell.name)}: run {self.study.command(cell)}"
             for cell in self.study.unfinished
         )
         return (*elsewhere, *unfinished)
@@ -257,11 +256,10 @@ class Analysis:
         }
         return judge(self.evidence(reading, "width", matched))
 
-    @functools.cached_property
-    def unequal(self) -> tuple[str, ...]:
-        """The matched rivals and readings whose nearest width misses the baseline's size by more than EQUAL_SIZE %."""
+    def unequal(self, reading: str) -> tuple[str, ...]:
+        """The matched rivals, and the reading, whose nearest width misses the baseline's size by over EQUAL_SIZE %."""
         out = []
-        for cell in self.study.cells:
+        for cell in (cell for cell in self.study.cells if cell.role == "rival" or cell.arm == reading):
             off = match_deviation(self.study, cell)
             if not isinstance(off, str) and abs(off) > EQUAL_SIZE and not cell.control_kind:
                 out.append(f"{cell.arm} {off:+.1f} % ({cell.match})")
@@ -297,7 +295,7 @@ class Analysis:
             alpha=study.protocol.alpha,
             profile=trained_as(study.about),
             matched=matched,
-            unequal=self.unequal,
+            unequal=self.unequal(reading),
             discordance=self.discordance,
         )
 

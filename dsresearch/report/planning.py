@@ -27,7 +27,9 @@ def chance_of_support(trials: int, n_test: int, margin: float, alpha: float) -> 
 
 @functools.cache
 def chances_table(protocol: Protocol, n_test: int) -> pd.DataFrame:
-    """Columns n_test, trials, SUPPORTED, NOT SUPPORTED, UNDECIDED, mde80_pp, tost_power: a row a design.
+    """Columns n_test, trials, SUPPORTED, NOT SUPPORTED, UNDECIDED, sd_diff_pp, mde80_pp, tost_power, tost80_margin_pp.
+
+    A row a design, with the spread of d that is planned with and the margin at which TOST has a chance of 80 %.
 
     For the paper's 6,000 test pictures, the standard 10,000 and `n_test`; TRIALS and the protocol's own number.
     """

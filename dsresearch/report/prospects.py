@@ -7,15 +7,14 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 from scipy import stats
 
+from dsresearch.references.hybrid import EPOCHS as PAPER_EPOCHS
 from dsresearch.report.cell import one_line
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.findings import POWER
 from dsresearch.statistics import minimum_detectable_effect, sd, sd_interval, tost_power
 
-PAPER_EPOCHS = 190  # Ghosh (2017), section 4
 MOST_TRIALS = 10_000
 
 _NEXT = {
@@ -58,7 +57,7 @@ def trials_needed(sigma: float, margin: float, alpha: float) -> int | None:
     while hi - lo > 1:
         middle = (lo + hi) // 2
         lo, hi = (lo, middle) if tost_power(sigma, middle, margin, alpha) >= POWER else (middle, hi)
-    return hi
+    return hi if hi <= MOST_TRIALS else None
 
 
 def _seen(analysis: Analysis, d: np.ndarray) -> str:
@@ -135,12 +134,10 @@ def seconds_of_a_trial(analysis: Analysis) -> float | None:
     runs = analysis.study.runs
     if runs is None:
         return None
-    spent = runs.groupby(["arm", "control_kind", "match"], dropna=False)["wall_s"].sum(min_count=1).dropna()
+    spent = runs.groupby(["arm", "control_kind", "match"])["wall_s"].sum(min_count=1).dropna()
     made = {(cell.arm, cell.control_kind, cell.match): len(analysis.study.rows(cell)) for cell in analysis.study.cells}
     shares = [
-        seconds / made[name]
-        for (arm, kind, match), seconds in spent.items()
-        if made.get(name := (arm, "" if pd.isna(kind) else kind, match))
+        seconds / made[name] for (arm, kind, match), seconds in spent.items() if made.get(name := (arm, kind, match))
     ]
     total = math.fsum(shares)
     return total or None

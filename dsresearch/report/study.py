@@ -125,16 +125,22 @@ class Study:
 
     @cached_property
     def _commands(self) -> dict[tuple[Any, ...], str]:
-        """Commands by what they depend on: all points of a grid have one."""
-        kinds = {(cell.match, cell.setup, cell.keys): cell for cell in self.cells}
-        return {kind: f"`{run_command(self.about, cell)}`" for kind, cell in kinds.items()}
+        """Commands by what they depend on: all points of the protocol's grid have one."""
+        cells = (*self.cells, *self.unfinished)
+        beyond = [cell for cell in cells if cell not in self.asked]
+        kinds = {self._kind(cell): cell for cell in cells}
+        return {kind: f"`{run_command(self.about, cell, beyond)}`" for kind, cell in kinds.items()}
+
+    def _kind(self, cell: Cell) -> tuple[Any, ...]:
+        beyond = "" if cell in self.asked else cell.arm
+        return (cell.match, cell.setup, cell.keys, beyond)
 
     def command(self, cell: Cell) -> str:
         """The command that trains what is missing of a cell; DIR stands for the study's folder."""
-        return self._commands[cell.match, cell.setup, cell.keys]
+        return self._commands[self._kind(cell)]
 
     def arms(self, role: str, match: str = "width") -> list[str]:
-        """Names of the planned arms of a role, in the order of the table."""
+        """Names of the arms of a role that are planned or trained, in the order of the table."""
         return [c.arm for c in self.cells if c.role == role and c.match == match and not c.control_kind]
 
     def absent_trials(self, cell: Cell) -> list[int]:

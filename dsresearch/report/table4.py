@@ -186,6 +186,9 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     said = [f"bit-identical in {identical} of {len(pairs)}"] if identical else []
     if cell.control_kind == "split":
         said.append("other pictures")
+    elsewhere = dict.fromkeys(name for names in pairs["environment"] for name in names.split(", ") if name)
+    if elsewhere:
+        said.append(f"another {', '.join(elsewhere)} than the baseline's")
     if cell.control_kind == "rerun" and analysis.rerun_differs:
         said.append("NOT bit-identical: the study is INVALID")
     if found.trials < len(analysis.study.places(cell)):

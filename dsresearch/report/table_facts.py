@@ -8,6 +8,7 @@ from dsresearch.report.cell import Cell, one_line
 from dsresearch.report.evidence import Analysis
 from dsresearch.report.pairs import match_deviation
 from dsresearch.report.study import Study
+from dsresearch.report.table_twins import first_beyond, median_distance
 from dsresearch.report.tables import Field, Table
 from dsresearch.schema import EXACT, INVARIANCES, determinism_rows, read_divergence
 
@@ -75,12 +76,12 @@ def _exact_row(study: Study, pair: Any) -> dict[str, Any]:
 
 
 def _steps_apart(study: Study) -> int | str:
+    """The step of T13 at which `exact` lies 1e-3 from the baseline."""
     path = study.folder / "divergence.csv"
     if not path.exists():
         return "not run"
     rows = read_divergence(path)
-    apart = rows[(rows["control_kind"] == "exact") & (rows["relative_distance"] > 1e-3)]
-    return int(apart["step"].min()) if len(apart) else "not within the run"
+    return first_beyond(median_distance(rows[rows["control_kind"] == "exact"]), 1e-3)
 
 
 # --- T6 ---------------------------------------------------------------------------------------------------------

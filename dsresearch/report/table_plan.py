@@ -165,13 +165,13 @@ def _difference(found: Comparison) -> dict[str, Any]:
 
 def _agrees(analysis: Analysis, found: Comparison, says: str) -> str:
     """Whether the difference is what the paper says of its networks, where the study may decide that."""
-    if _decides(analysis):
+    if _why_undecided(analysis):
         return "not decided"
     if found.trials == 1:
         return "undecided"
     if says.startswith("little"):
-        equivalent = found.p_tost < analysis.study.protocol.alpha
-        return "yes" if equivalent else "no" if found.outside else "undecided"
+        equal = found.shown_equal(analysis.study.protocol.alpha)
+        return "yes" if equal else "no" if found.outside else "undecided"
     better, worse = found.outside and found.mean < 0, found.t95.lo > -analysis.study.protocol.margin
     return "yes" if better else "no" if worse else "undecided"
 
@@ -215,7 +215,7 @@ def claims(analysis: Analysis) -> Table:
     return Table("claims", "The paper's claims", caption, CLAIMS, tuple(rows))
 
 
-def _decides(analysis: Analysis) -> str:
+def _why_undecided(analysis: Analysis) -> str:
     """Why the study does not decide a claim of the paper; empty where it does."""
     study = analysis.study
     if study.about["data"]["name"] != "cifar10":
@@ -234,16 +234,16 @@ def _claim(analysis: Analysis, name: str, cell: Cell | None, differs: dict[Cell,
         "ours": "not run",
         "ours_t95": "not run",
         "status": "not run",
-        "caveat": _decides(analysis) or "none",
+        "caveat": _why_undecided(analysis) or "none",
     }
     found = analysis.comparisons.get(cell) if cell else None
     if cell is None or found is None:
         return row
     row |= {"ours": found.b, "ours_t95": "one trial" if found.trials == 1 else folded(found.t95)}
     alpha = analysis.study.protocol.alpha
-    same = found.p_tost < alpha
+    same = found.shown_equal(alpha) or bool(analysis.pairs[cell]["bit_identical"].all())
     holds, fails = (same, found.outside) if equal else (differs.get(cell, 1.0) < alpha, same)
-    if _decides(analysis):
+    if _why_undecided(analysis):
         differ, alike = (fails, holds) if equal else (holds, fails)
         here = (
             "a difference" if differ else "equality within the margin" if alike else "neither difference nor equality"
@@ -258,7 +258,7 @@ def _nearest(analysis: Analysis) -> dict[str, Any]:
     word = found.word if found else "NOT APPLICABLE"
     says = {"SUPPORTED": "reproduced", "CONSISTENT": "reproduced", "NOT SUPPORTED": "not reproduced",
             "UNDECIDED": "undecided"}.get(word, "not run")  # fmt: skip
-    decides = _decides(analysis)
+    decides = _why_undecided(analysis)
     caveat = f"{decides}; here: {word}" if decides else "equal by construction" if word == "CONSISTENT" else "none"
     return {
         "claim_id": "fig4-nearest",

@@ -35,25 +35,26 @@ def parting(analysis: Analysis) -> Table | None:
     caption = (
         f"{study.caption()} Relative distance of a twin's weights from the baseline's of the same trial, median over "
         "the trials of divergence.csv; the step is the first compared one at which it is reached. Steps to double: "
-        f"the slope of its logarithm between {_GROWTH[0]:g} and {_GROWTH[1]:g}. Pictures judged apart: share of the "
-        "test pictures that exactly one of the two gets wrong, mean over all trials."
+        f"the slope of its logarithm between {_GROWTH[0]:g} and {_GROWTH[1]:g}, over the "
+        "compared steps that lie there. Pictures judged apart: share of the test pictures that exactly one of the two "
+        "gets wrong, mean over all trials."
     )
     told = tuple(_row(analysis, str(kind), of) for kind, of in rows.groupby("control_kind", sort=False))
     return Table("parting", "Where twins part", caption, PARTING, told)
 
 
 def _row(analysis: Analysis, kind: str, of: pd.DataFrame) -> dict[str, Any]:
-    distance = of.groupby("step")["relative_distance"].median()
+    distance = median_distance(of)
     cell = analysis.control(kind)
     kept = analysis.agreements.get(cell) if cell is not None else None
     never = not (distance > 0).any()
     return {
         "twin": kind,
         "starts": _STARTS.get(kind, "not told"),
-        "first_apart": _first(distance, 0.0),
-        "steps_to_1e6": _first(distance, 1e-6),
-        "steps_to_1e3": _first(distance, 1e-3),
-        "steps_to_1e1": _first(distance, 1e-1),
+        "first_apart": first_beyond(distance, 0.0),
+        "steps_to_1e6": first_beyond(distance, 1e-6),
+        "steps_to_1e3": first_beyond(distance, 1e-3),
+        "steps_to_1e1": first_beyond(distance, 1e-1),
         "doubling_steps": _doubling(distance),
         "last_distance": float(distance.iloc[-1]),
         "discordance_pct": "no predictions" if kept is None else float(100 * kept["discordance"].mean()),
@@ -61,7 +62,13 @@ def _row(analysis: Analysis, kind: str, of: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _first(distance: pd.Series, above: float) -> int | str:
+def median_distance(of: pd.DataFrame) -> pd.Series:
+    """A twin's relative distance by step, the median over the trials."""
+    return of.groupby("step")["relative_distance"].median()
+
+
+def first_beyond(distance: pd.Series, above: float) -> int | str:
+    """The first compared step at which the distance is larger; `never` where it is not."""
     reached = distance.index[distance > above]
     return int(reached[0]) if len(reached) else "never"
 
@@ -69,8 +76,8 @@ def _first(distance: pd.Series, above: float) -> int | str:
 def _doubling(distance: pd.Series) -> float | str:
     """Steps in which the distance doubles while it grows from rounding to the size of the weights."""
     grows = distance[(distance > _GROWTH[0]) & (distance < _GROWTH[1])]
-    if len(grows) < 3:
-        return "no growth"
+    if len(grows) < 2:
+        return "too few steps there" if len(distance) and distance.iloc[-1] > distance.iloc[0] else "no growth"
     slope = float(np.polyfit(grows.index.to_numpy(dtype=float), np.log2(grows.to_numpy(dtype=float)), 1)[0])
     return 1 / slope if slope > 0 else "no growth"
 

@@ -34,7 +34,7 @@ def verdict_table(analysis: Analysis) -> Table:
     study, protocol = analysis.study, analysis.study.protocol
     reading = next(iter(analysis.readings()), "")
     farther = _farther(analysis, reading)
-    cells = [cell for cell in study.cells if not (is_baseline(cell) and not cell.control_kind)]
+    cells = [cell for cell in study.cells if not is_baseline(cell)]
     rows = tuple(_row(analysis, cell, farther) for cell in cells)
     level = f"{100 - 200 * protocol.alpha:g} %"
     fields = tuple(Field(f.key, f"t {level}", f.style, interval=True) if f.key == "t_tost" else f for f in FIELDS)
@@ -64,7 +64,8 @@ def _row(analysis: Analysis, cell: Cell, farther: Mapping[Cell, tuple[float, flo
     if found is None:
         return {**dict.fromkeys((field.key for field in FIELDS), "missing"), **row}
     p, adjusted, relation = farther.get(cell, ("not a rival", "not a rival", ""))
-    equal = "equivalent" if found.p_tost < analysis.study.protocol.alpha else ""
+    same = bool(analysis.pairs[cell]["bit_identical"].all())
+    equal = "equivalent" if same or found.shown_equal(analysis.study.protocol.alpha) else ""
     undecided = "outside the margin" if found.outside else "undecided"
     values: dict[str, Any] = {
         "mean_diff_pp": found.mean,
@@ -115,11 +116,11 @@ class Found:
 
 def grouped(analysis: Analysis) -> list[Found]:
     """The verdicts with readings of one word and the same qualifiers together; reasons that they share stand once."""
-    together: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    together: dict[tuple[Any, ...], list[str]] = {}
     for name, found in analysis.verdicts.items():
-        together.setdefault((found.word, tuple(found.qualifiers)), []).append(name)
+        together.setdefault((found.word, *found.qualifiers.items()), []).append(name)
     out = []
-    for (word, _), names in together.items():
+    for (word, *_), names in together.items():
         all_of = [analysis.verdicts[name] for name in names]
         reasons = dict.fromkeys(
             reason for place in zip_longest(*(v.reasons for v in all_of)) for reason in place if reason

@@ -26,7 +26,7 @@ class Field:
     """One column: its name in the CSV, its head elsewhere, how a number in it is written.
 
     `style`: `pp` two decimals, `signed` two decimals with sign, `count` whole, `name` a name from the user's files,
-    `text` words, `small` three significant digits (p values, relative differences). An interval is written with the
+    `text` words, `small` two significant digits (p values, relative differences). An interval is written with the
     style of its bounds and takes two columns of the CSV. `csv_only` stands in the CSV alone, `full_only` in the CSV and
     the Markdown file, but not where a table has to be narrow: LaTeX, terminal, README, page.
     """
@@ -132,7 +132,7 @@ def to_markdown(table: Table, full: bool = True) -> str:
     )
     lines += [_pipes(row, widths, numeric) for row in cells]
     caption = f"{table.caption} {table.full_caption}".strip() if full else table.caption
-    title, *below = (_escape_markdown(text) for text in (table.title, caption, *table.notes))
+    title, *below = (escape_markdown(text) for text in (table.title, caption, *table.notes))
     return "\n".join([f"**{title}**", "", *lines, "", *(part for text in below for part in (text, ""))])
 
 
@@ -144,11 +144,11 @@ def _pipes(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool])
 def _markdown(field: Field, value: Any) -> str:
     text = text_of(field, value)
     if field.style == "name" and text != NOTHING:
-        return _code(text)
-    return _escape_markdown(text).replace("|", "\\|") if isinstance(value, str) else text
+        return code(text)
+    return escape_markdown(text).replace("|", "\\|") if isinstance(value, str) else text
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A code span: nothing within it is markup. Its fence is longer than any run of backticks inside."""
     longest = max((len(run) for run in "".join(c if c == "`" else " " for c in text).split()), default=0)
     fence = "`" * (longest + 1)
@@ -159,7 +159,7 @@ def _code(text: str) -> str:
 _MARKDOWN = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", **{c: f"\\{c}" for c in "\\*_[]#"}})
 
 
-def _escape_markdown(text: str) -> str:
+def escape_markdown(text: str) -> str:
     """Words outside code spans; a command in backticks stays one."""
     parts = text.split("`")
     if len(parts) % 2 == 0:  # a lone backtick opens nothing
@@ -293,17 +293,18 @@ def injected(page: Path, texts: Mapping[str, str], study: str = "") -> str:
     show several studies. Raises InputError where the page has none of the markers, or two pairs of one.
     """
     try:
-        content = page.read_text(encoding="utf-8")
+        content = page.read_bytes().decode()  # with the line ends that the page has
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"--into={page} cannot be read: {one_line(error)}, allowed: a Markdown page") from None
-    pairs = 0
+    pairs, end = 0, "\r\n" if "\r\n" in content else "\n"
     for name, text in texts.items():
-        found = re.finditer(rf"(<!-- {name}:([^\n]*)-->\n).*?(<!-- /{name} -->)", content, re.DOTALL)
+        found = re.finditer(rf"(<!-- {name}:([^\n]*)-->\r?\n).*?(<!-- /{name} -->)", content, re.DOTALL)
         own = [pair for pair in found if _asks_for(pair[2].split(), study)]
         if len(own) > 1:
             raise InputError(f"--into={page} has {len(own)} pairs of markers of {name!r}, allowed: one")
         for pair in own:
-            content = f"{content[: pair.start()]}{pair[1]}{text.strip()}\n{pair[3]}{content[pair.end() :]}"
+            told = f"{text.strip()}\n".replace("\n", end)
+            content = f"{content[: pair.start()]}{pair[1]}{told}{pair[3]}{content[pair.end() :]}"
         pairs += len(own)
     if not pairs:
         example = f"<!-- {next(iter(texts))}: dsresearch report {study or 'DIR'} --> and <!-- /{next(iter(texts))} -->"

@@ -229,7 +229,7 @@ DETERMINISM_COLUMNS: Mapping[str, Column] = {
 # What two trainings must share for their bits to be comparable. (How trials are put in a program is the protocol's.)
 ENVIRONMENT = (
     *("device_kind", "device_count", "platform", "threads", "kernels"),
-    *("matmul_precision", "xla_flags", "jax", "jaxlib", "python"),
+    *("matmul_precision", "xla_flags", "jax", "jaxlib", "flax", "python"),
 )
 
 # What a study's folder keeps of the study itself.

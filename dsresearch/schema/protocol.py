@@ -5,7 +5,7 @@ from typing import Any
 
 from dsresearch.design import MATCHES, InputError, Protocol, one_of, replace
 from dsresearch.documents import has, read_toml
-from dsresearch.schema.columns import CONTROL_KINDS, ROLES
+from dsresearch.schema.columns import CONTROL_KINDS, ROLES, SCHEMA_VERSION
 
 _KINDS = {"study": str, "study_id": str, "profile": str, "data": dict, "protocol": dict, "cells": list}
 _OF_CELL = ("arm", "setup", "role", "control_kind", "match")
@@ -23,6 +23,8 @@ def read_protocol(path: Path) -> dict[str, Any]:
     for key, kind in _KINDS.items():
         if not isinstance(about.get(key), kind):
             raise InputError(f"{path}: {key}={about.get(key)!r} is not allowed: {kind.__name__}")
+    if about.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+        raise InputError(f"{path}: schema_version={about['schema_version']!r} is not allowed: {SCHEMA_VERSION}")
     if not isinstance(about["data"].get("name"), str):
         raise InputError(f"{path}: data.name={about['data'].get('name')!r} is not allowed: str")
     decided_in(about)

@@ -54,6 +54,10 @@ class Comparison:
     equivalence_margin: float
     p_nadeau_bengio: float
 
+    def shown_equal(self, alpha: float) -> bool:
+        """Whether TOST passes; differences without variance, of which no test can be made, show nothing."""
+        return self.sd > 0 and self.p_tost < alpha
+
 
 def compare(d: npt.ArrayLike, *, margin: float, alpha: float, n_test: int, n_train: int) -> Comparison:
     """All statistics of one arm's d_t. Raises ValueError without trials."""

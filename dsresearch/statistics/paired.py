@@ -95,7 +95,7 @@ def replication_interval(mean: float, spread: float, trials: int, theirs: int, l
     """Where the mean of `theirs` further trials of the same experiment lies with the chance `level`.
 
     From `trials` of them with this mean and standard deviation: mean +- t spread sqrt(1 / trials + 1 / theirs). The
-    interval of the mean itself would miss half of all such means where both have as many trials and more where they
+    interval of the mean itself would miss one such mean in six where both have as many trials and more where they
     have fewer: it knows nothing of their noise. Unbounded from one trial.
     """
     if trials < 2:

@@ -12,6 +12,7 @@ from typing import Any
 from dsresearch import cost
 from dsresearch.data import Pictures, split
 from dsresearch.design import Design, Protocol, Recipe, digest, identity, seed_of
+from dsresearch.schema import SCHEMA_VERSION
 from dsresearch.studies.catalogue import STUDIES
 from dsresearch.studies.designs import Varied, columns_of, network_cost
 from dsresearch.studies.profiles import base_profile
@@ -184,7 +185,7 @@ class Plan:
     def document(self) -> dict[str, Any]:
         """The plan as plain values: the content of protocol.toml."""
         return {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "study": self.study,
             "study_id": self.study_id,
             "profile": self.profile,

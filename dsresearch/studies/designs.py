@@ -20,6 +20,14 @@ def is_published(point: str) -> bool:
     return point not in SETUPS and known(point)
 
 
+def is_proven(role: str, control: str, setup: str) -> bool:
+    """Whether it is proven how a cell's function relates to the baseline's: a setup of the stack, whatever its match.
+
+    None of the role `arm`: those are compared because they differ, and no verdict asks for their class.
+    """
+    return role != "arm" and control in ("", "exact") and not is_published(setup)
+
+
 def check_point(name: str, arms: Mapping[str, str]) -> None:
     """Raise InputError unless a study whose arms start from these points can have an arm of that name.
 

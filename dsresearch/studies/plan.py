@@ -219,6 +219,8 @@ def _grid(request: Request, draft: Plan, base: Base) -> Iterable[Cell]:
     """The product of the user's values, for each setup: every point is an exploratory arm named by its values."""
     keys = [key for key, values in request.choices.items() if key.startswith("design.") or len(values) > 1]
     names = request.setups or _readers(request.study, keys)
+    if not names:
+        raise InputError(f"{', '.join(keys)} together are not allowed: no arm of {request.study!r} reads all of them")
     points = len(names) * math.prod(len(request.choices[key]) for key in keys)
     if points > MOST_POINTS:
         raise InputError(f"a grid of {points} points is not allowed: at most {MOST_POINTS}")
@@ -238,8 +240,8 @@ def _point(study: Study, name: str) -> Arm:
 
 
 def _readers(study: str, keys: Iterable[str]) -> tuple[str, ...]:
-    """The setups that a grid without --setup varies: every arm of the study where all of them read every key, else
-    `grouped`, which reads all keys of the continuum."""
+    """The setups that a grid without --setup varies: of published networks the arms that read every key; of the stack
+    every arm where all of them do, else `grouped`, which reads all keys of the continuum."""
     fields = {key.removeprefix("design.") for key in keys if key.startswith("design.")}
     if is_published(STUDIES[study].reference.point):
         return tuple(name for name, arm in STUDIES[study].named.items() if fields <= set(fields_of([arm.point])))

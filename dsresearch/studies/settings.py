@@ -1,5 +1,6 @@
 """What a user asks of `run` in words: settings, grid files, and the description that `--dry-run` prints."""
 
+import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,4 @@ def describe(plan: Any, folder: Path, missing: Collection[Any], workers: int) ->
 
 
 def _fields(part: Any) -> str:
-    import dataclasses
-
     return " ".join(f"{field.name}={getattr(part, field.name)}" for field in dataclasses.fields(part))

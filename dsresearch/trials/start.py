@@ -1,8 +1,8 @@
 """Where a trial starts: its seeds, its pictures' size, its weights.
 
 One trial is one split, one data order and one augmentation stream, shared by all setups (common random numbers).
-Initial weights are drawn for each design apart, so that two formulations of one function start apart; only the controls
-`rerun`, `bit` and `exact` take the baseline's.
+Initial weights are drawn for each design apart, so that two formulations of one function start apart; the controls take
+the baseline's, but for `seed`, which draws weights and order anew, as `split` does the split alone.
 """
 
 import dataclasses
