@@ -28,7 +28,7 @@ from dsresearch.bench.floor import elements, floor, macs
 from dsresearch.bench.measure import Bench, Effort, blank, rows
 from dsresearch.bench.run import Request, main, plan
 from dsresearch.cli import main as cli
-from dsresearch.design import SETUPS
+from dsresearch.design import SETUPS, InputError
 
 ROOT = Path(__file__).parents[1]
 # The fields of a row that others read.
@@ -89,6 +89,7 @@ def test_the_peers_layers_have_the_parameters_of_the_closed_form(name: str) -> N
 def test_the_standard_networks_are_those_of_the_headline_table() -> None:
     assert NETWORKS["cpu"] == Network(width=32, depth=2, image=32, batch=128, dtype="float32")
     gpu = NETWORKS["gpu"]
+    assert gpu.batch == NETWORKS["cpu"].batch, "--devices is checked before it is known which is measured"
     assert (case(gpu, "hybrid").design.widths, gpu.depth, gpu.dtype) == ((64, 128, 256), 4, "bfloat16")
 
 
@@ -134,11 +135,19 @@ def test_scaling_varies_one_thing_at_a_time_and_measures_the_middle_once() -> No
         (["--dtype", "float16"], "--dtype='float16'"),
         (["--rounds", "0"], "--rounds=0"),
         (["--seconds", "-1"], "--seconds=-1"),
+        (["--devices", "3", "--threads", "2"], "--devices=3 is not allowed: it does not divide the 2 threads"),
+        (["--devices", "3", "--threads", "3"], "it does not divide the 128 pictures of a batch"),
+        (["--devices", "16", "--threads", "16", "--network", "tiny"], "the 8 pictures of a batch"),
+        (["--devices", "2", "--threads", "2", "--mode", "scaling"], "--devices=2 is not allowed with --mode scaling"),
+        (["--threads", "4096"], "threads=4096"),
+        (["--kernels", "winograd"], "--kernels='winograd'"),
+        (["--kernels", "fused"], "--kernels=fused is not allowed here: an accelerator computes by XLA's own"),
     ],
 )
 def test_wrong_words_are_one_line_and_nothing_is_written(
-    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # where our own kernels are wrong words, too
     assert cli(["bench", *words, "--to", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert named in error
@@ -154,6 +163,32 @@ def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(
     for to in ("file", "file/x.json"):
         assert cli(["bench", "--to", str(tmp_path / to)]) == 2
         assert f"--to={tmp_path / to} is not allowed" in capsys.readouterr().err
+
+
+def test_kernels_that_this_processor_lacks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setitem(sys.modules, "llvmlite", None)  # as where the extra is not installed
+    with pytest.raises(InputError, match="--kernels=native is not allowed here: llvmlite is not installed"):
+        Request(kernels="native").check()
+    Request().check()
+
+
+@pytest.mark.parametrize("kernels", ["native", "fused", "throughout"])
+def test_no_row_of_an_accelerator_says_that_our_kernels_computed_it(
+    kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nothing but JAX knows of is found when our worker has started."""
+
+    class Found(Crew):
+        def ask(self, role: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+            assert request == {"do": "about"}
+            return {"backend": "gpu", "device": "AMD Instinct MI300X"}
+
+    monkeypatch.setattr("dsresearch.bench.run.Crew", Found)
+    monkeypatch.setattr("dsresearch.bench.run.accelerated", lambda: False)
+    with pytest.raises(InputError, match=f"--kernels={kernels} is not allowed here: an accelerator computes"):
+        main(Request(kernels=kernels, to=tmp_path), ["bench"])
+    assert not list(tmp_path.iterdir())
 
 
 # --- a row, with workers that only say numbers ------------------------------------------------------------------
