@@ -23,7 +23,7 @@ from dsresearch.bench.cases import (
     gpu_table,
     scaling,
 )
-from dsresearch.bench.crew import Crew, Member, RoleFailed
+from dsresearch.bench.crew import Crew, Member, RoleFailed, TimeIsUp
 from dsresearch.bench.floor import elements, floor, macs
 from dsresearch.bench.measure import Bench, Effort, blank, rows
 from dsresearch.bench.run import Request, main, plan
@@ -195,7 +195,7 @@ def test_no_row_of_an_accelerator_says_that_our_kernels_computed_it(
 
 
 class Scripted(Crew):
-    """A crew whose roles have scripted rates; a text in place of one is a failure."""
+    """A crew whose roles have scripted rates; in place of one a text is a failure, an exception is raised."""
 
     def __init__(self, rates: dict[str, list[Any]], compile_s: float = 3.25) -> None:
         super().__init__(threads=1)
@@ -209,8 +209,8 @@ class Scripted(Crew):
             return {"compile_s": self.compile_s, "rss_mib": 700.4, "program_mib": 123.4}
         self.asked.append(role)
         value = next(self.rates[role])
-        if isinstance(value, str):
-            raise RoleFailed(value)
+        if isinstance(value, str | RoleFailed):
+            raise RoleFailed(value) if isinstance(value, str) else value
         return {"images": value, "seconds": 1.0}
 
     def start(self, role: str) -> Member:
@@ -274,6 +274,53 @@ def test_a_peer_that_fails_is_null_with_its_reason_and_the_others_go_on(monkeypa
     assert found[-1]["ratio_torch"] == 2
 
 
+def test_a_peer_that_fails_in_a_later_turn_has_no_figure_of_the_turns_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    rates = {
+        "ours": [100] * 5,
+        "torch": [50, "out of memory"],
+        "torch_compile": [20, "as well"],
+        "torch_graphs": [25] * 3,
+    }
+    found, scripted = measured(rates)
+    assert found[-1]["missing"] == {"torch": "out of memory", "torch_compile": "as well"}
+    assert {name: found[-1][f"{name}_images_per_s"] for name in ("torch", "torch_compile")} == {
+        "torch": None,
+        "torch_compile": 25,
+    }
+    assert found[-1]["ratio_torch_max"] is None
+    assert (found[-1]["ratio_torch_compile"], found[-1]["rounds"], found[-1]["images_per_s"]) == (4, 3, 100)
+    assert scripted.asked.count("torch") == 2
+
+
+def test_where_ours_fails_in_a_later_turn_the_row_is_null_and_nobody_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    found, scripted = measured({"ours": [100, 100, 100, 100, "ended"], "flax": [10] * 3, "torch": [50] * 3})
+    assert found[0]["images_per_s"] == 100
+    assert found[-1]["missing"] == {"ours": "ended"}
+    figures = {name for name in found[-1] if "images_per_s" in name or "ratio" in name} | {"fraction_of_floor"}
+    assert {found[-1][name] for name in figures} == {None}
+    assert scripted.asked[-1] == "ours"
+    table.line(found[-1])
+
+
+def test_when_the_time_is_up_what_was_measured_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    late = TimeIsUp("took longer than its share of the time")
+    found, scripted = measured({"ours": [100, 100, 100, 200], "flax": ["out of memory"], "torch": [50, late]})
+    assert (found[-1]["images_per_s"], found[-1]["ratio_torch"], found[-1]["rounds"]) == (100, 2, 1)
+    assert found[-1]["missing"] == {"flax": "out of memory"}
+    assert scripted.asked[-2:] == ["torch", "torch"], "in the second turn, from the last to the first"
+    found, _ = measured({"ours": [100] * 3, "flax": ["out of memory"], "torch": [late], "torch_kept": [50]})
+    assert (found[-1]["images_per_s"], found[-1]["torch_kept_images_per_s"]) == (100, None)
+    assert found[-1]["missing"] == {"flax": "out of memory", "torch": str(late), "torch_kept": str(late)}
+    found, _ = measured({"ours": [100, 100, late], "torch": [50]})
+    assert (found[-1]["images_per_s"], found[-1]["rounds"]) == (100, 0), "as it was measured alone"
+    assert found[-1]["missing"] == {"torch": str(late)}
+
+
 def test_a_row_without_ours_is_null_and_the_table_goes_on() -> None:
     found, _ = measured({"ours": ["took too long"]})
     assert found[-1]["images_per_s"] is None
@@ -294,7 +341,7 @@ def test_a_row_has_the_fields_of_the_contract() -> None:
 def test_a_worker_that_takes_too_long_is_ended() -> None:
     with Crew(threads=1) as workers:
         member = workers.start("ours")
-        with pytest.raises(RoleFailed, match="longer than its share"):
+        with pytest.raises(TimeIsUp, match="longer than its share"):
             workers.ask("ours", {"do": "about"}, time.monotonic() + 0.05)
         assert not member.alive
 
