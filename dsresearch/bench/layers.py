@@ -1,7 +1,7 @@
 """The study's network as a peer builds it: plain layers, path convolutions fused into grouped ones. No jax, no torch.
 
 A second description of the formulations beside `modules`, on purpose: what PyTorch and plain Flax build from it, with
-our weights loaded by it, must give our losses (tests/peers), so neither can be wrong alone.
+our weights loaded by it, must give our losses (tests/peers, tests/test_bench_flax.py), so neither can be wrong alone.
 """
 
 from collections.abc import Iterator, Mapping
