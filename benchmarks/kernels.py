@@ -9,10 +9,10 @@ many times as fast it is as by `native`, the median of the turns' ratios.
 import dataclasses
 import os
 import statistics
-import time
+from functools import partial
 from typing import Any
 
-from one_core import keep_rows
+from one_core import keep_rows, taking_turns, times_as_fast
 
 from dsresearch import runtime
 from dsresearch.bench.cases import FIGURE_4, NETWORKS, case
@@ -20,7 +20,7 @@ from dsresearch.design import KERNELS
 
 TURNS, STEPS = 5, 8
 WIDTHS = (16, 32)
-ASKED = KERNELS[1:]  # by XLA's kernels a step takes many times as long
+ASKED = KERNELS[1:]  # our own; the tables of `dsresearch bench` have XLA's
 
 
 def measured(setup: str, width: int) -> dict[str, Any]:
@@ -32,19 +32,13 @@ def measured(setup: str, width: int) -> dict[str, Any]:
     for kernels in ASKED:
         os.environ[runtime.KERNELS_VARIABLE] = kernels  # read while the program is traced
         sides[kernels] = Ours(case(network, setup, kernels=kernels))
-    times: dict[str, list[float]] = {kernels: [] for kernels in sides}
-    for turn in range(TURNS):
-        for kernels in ASKED if turn % 2 else reversed(ASKED):
-            began = time.perf_counter()
-            sides[kernels].run(1)
-            times[kernels].append((time.perf_counter() - began) / STEPS)
+    times = taking_turns({kernels: partial(side.run, 1) for kernels, side in sides.items()}, TURNS)  # epochs
     row: dict[str, Any] = {"setup": setup, "width": width}
     for kernels, side in sides.items():
-        ratios = [native / own for native, own in zip(times["native"], times[kernels], strict=True)]
-        row[f"{kernels}_ms"] = round(1e3 * statistics.median(times[kernels]), 1)
+        row[f"{kernels}_ms"] = round(1e3 * statistics.median(times[kernels]) / STEPS, 1)
         row[f"{kernels}_compile_s"] = round(side.compile_s, 1)
-        row[f"{kernels}_ratio"] = round(statistics.median(ratios), 2)
-        row |= {f"{kernels}_ratio_min": round(min(ratios), 2), f"{kernels}_ratio_max": round(max(ratios), 2)}
+        ratios = zip(("ratio", "ratio_min", "ratio_max"), times_as_fast(times[kernels], times["native"]), strict=True)
+        row |= {f"{kernels}_{name}": round(value, 2) for name, value in ratios}
     return row
 
 

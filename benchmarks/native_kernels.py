@@ -6,12 +6,13 @@ For the modules of a stack at widths 16 and 32: milliseconds of a batch of 128, 
 gradient of x is the forward kernel's work again), medians over the turns, and GFLOP/s of ours.
 """
 
+import os
 import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from one_core import keep_rows
+from one_core import keep_rows, taking_turns, times_as_fast
 
 from dsresearch import runtime
 
@@ -21,19 +22,8 @@ CASES = [(32, 16, groups, 3) for groups in (1, 2, 4, 8, 16)] + [(32, 32, groups,
 CASES += [(16, 64, 1, 3), (16, 64, 4, 3), (8, 128, 1, 3), (32, 4, 1, 3), (32, 16, 1, 1), (32, 32, 1, 1), (8, 128, 1, 1)]
 
 
-def seconds(function: Callable[[], Any]) -> float:
-    """How long one call takes."""
-    import jax
-
-    began = time.perf_counter()
-    jax.block_until_ready(function())
-    return time.perf_counter() - began
-
-
 def compiled(kernels: str, arrays: Any, groups: int) -> dict[str, Callable[[], Any]]:
     """Forward and kernel gradient of a convolution of these arrays (x, kernel, dy) by some kernels."""
-    import os
-
     import jax
 
     from dsresearch import operators
@@ -53,7 +43,13 @@ def compiled(kernels: str, arrays: Any, groups: int) -> dict[str, Callable[[], A
         "forward": (jax.jit(convolve).lower(x, kernel).compile(), (x, kernel)),
         "gradient": (jax.jit(gradient).lower(x, kernel, dy).compile(), (x, kernel, dy)),
     }
-    return {name: lambda program=program, words=words: program(*words) for name, (program, words) in programs.items()}
+    return {name: partial(_waited_for, program, words) for name, (program, words) in programs.items()}
+
+
+def _waited_for(program: Callable[..., Any], words: tuple[Any, ...]) -> Any:
+    import jax
+
+    return jax.block_until_ready(program(*words))
 
 
 def measured(side: int, channels: int, groups: int, k: int) -> dict[str, Any]:
@@ -66,13 +62,9 @@ def measured(side: int, channels: int, groups: int, k: int) -> dict[str, Any]:
     row: dict[str, Any] = {"pixels": side, "channels": channels, "groups": groups, "kernel": k}
     work = 2e-9 * BATCH * side**2 * k**2 * channels**2 / groups
     for what in ("forward", "gradient"):
-        times: dict[str, list[float]] = {kernels: [] for kernels in sides}
-        for _ in range(TURNS):
-            for kernels, found in times.items():
-                found.append(seconds(sides[kernels][what]))
+        times = taking_turns({kernels: calls[what] for kernels, calls in sides.items()}, TURNS)
         row |= {f"{what}_{kernels}_ms": round(1e3 * statistics.median(found), 3) for kernels, found in times.items()}
-        ratios = [xla / native for native, xla in zip(times["native"], times["xla"], strict=True)]
-        row |= {f"{what}_ratio": round(statistics.median(ratios), 2)}
+        row |= {f"{what}_ratio": round(times_as_fast(times["native"], times["xla"])[0], 2)}
         row |= {f"{what}_gflop_per_s": round(work / statistics.median(times["native"]), 1)}
     return row
 

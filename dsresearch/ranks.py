@@ -165,9 +165,9 @@ def _start(module: str, rank: int, count: int, address: str) -> "subprocess.Pope
 
 def _backend() -> str:
     """What jax computes on here. Asked in a process of its own: this one's jax must not have begun yet."""
-    chosen = os.environ.get("JAX_PLATFORMS", "")
-    if chosen:
-        return chosen.split(",")[0]
+    asked = runtime.asked_platform()
+    if asked:
+        return asked
     done = subprocess.run(
         [sys.executable, "-c", "import jax; print(jax.default_backend())"], capture_output=True, text=True, check=True
     )

@@ -1,4 +1,5 @@
-"""The process that trains: what must be set before jax starts, and what is recorded of the machine.
+"""Processes and the machine below them: what one that trains must set before jax starts, how one ends (statuses, with
+its parent, its one line of complaint), and what is recorded of machine and checkout.
 
 No jax here. What changes bits (threads, compiler flags) is part of the protocol or fixed in this file; what changes
 only speed (the heap) is set without asking.
@@ -49,9 +50,11 @@ _MALLOC_OPTIONS = {"M_ARENA_MAX": (-8, 1), "M_MMAP_MAX": (-4, 0), "M_TRIM_THRESH
 
 
 def environment(threads: int, base: Mapping[str, str] = os.environ, devices: int = 1) -> dict[str, str]:
-    """The environment of a process that trains: compiler flags and CPU threads, the user's own flags kept.
+    """The environment of a process that trains: compiler flags and CPU threads.
 
-    `devices` is how many a processor is to look like where no accelerator is; they share the threads.
+    Ours stand behind the user's own flags. XLA takes the last word of a flag, so that the kind of fusions is ours; of
+    passes to leave out it takes all words, so that the user's stay out, too. `devices` is how many a processor is to
+    look like where no accelerator is; they share the threads.
     """
     flags = base.get("XLA_FLAGS", "")
     if XLA_FLAGS not in flags:
@@ -70,8 +73,16 @@ def prepare(threads: int, devices: int = 1, kernels: str = "xla") -> None:
     keep_heap()
 
 
+def asked_platform() -> str:
+    """What the user has JAX compute on (JAX_PLATFORMS, its first word), or nothing where JAX is to choose."""
+    return os.environ.get("JAX_PLATFORMS", "").split(",")[0]
+
+
 def accelerated(devices: Path = Path("/dev")) -> bool:
     """Whether trainings here run on an accelerator: one cell at a time, with many trials in its program."""
+    asked = asked_platform()
+    if asked:
+        return asked != "cpu"
     return any(find_spec(name) and next(devices.glob(what), None) for name, what in ACCELERATORS.items())
 
 

@@ -182,13 +182,13 @@ class Program:
             indices = shards.own(indices)
             return self.taught(state, trial, epoch, step, pictures.images[indices], pictures.labels[indices])
 
-        state, (loss, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))
+        state, (losses, wrong, norm) = jax.lax.scan(one, state, (jnp.arange(self.steps_an_epoch), batches))
         test_wrong, test_nll = self.score(state, trial.test, pictures)
         rate = jnp.asarray(self.schedule(state.step - 1), jnp.float32)
         return state, Row(
             state.step,
             rate,
-            loss.mean(),
+            losses.mean(),
             wrong.sum(dtype=jnp.int32),
             test_wrong,
             test_nll,

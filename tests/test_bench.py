@@ -1,5 +1,6 @@
 """The benchmark's harness: what it computes and writes, and what it does without PyTorch, time or luck."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -23,12 +24,13 @@ from dsresearch.bench.cases import (
     gpu_table,
     scaling,
 )
-from dsresearch.bench.crew import Crew, Member, RoleFailed
+from dsresearch.bench.crew import Crew, Member, RoleFailed, TimeIsUp
 from dsresearch.bench.floor import elements, floor, macs
 from dsresearch.bench.measure import Bench, Effort, blank, rows
 from dsresearch.bench.run import Request, main, plan
+from dsresearch.bench.worker import Worker, answer
 from dsresearch.cli import main as cli
-from dsresearch.design import SETUPS
+from dsresearch.design import SETUPS, Design, InputError
 
 ROOT = Path(__file__).parents[1]
 # The fields of a row that others read.
@@ -48,16 +50,14 @@ def test_the_floor_is_the_published_one() -> None:
     assert floor(of).flops == pytest.approx(307e6, rel=0.002)
     assert floor(of).bytes == pytest.approx(6.24e6 + 61e3, rel=0.002)  # activations and pictures; weights
     assert floor(of).images_per_s(4.3e12, 790e12) == pytest.approx(689e3, rel=0.02)
-    assert 6 * macs(of) > 1.9 * floor(case(NETWORKS["gpu"], "separable", mode="inference")).flops
+    assert floor(case(NETWORKS["gpu"], "separable", mode="inference")).flops == 2 * macs(of)
 
 
 def test_a_batch_norm_between_costs_its_tensor_six_times() -> None:
     class Normalised(Case):
         @property
-        def design(self) -> Any:
-            return Case(**vars(self)).design.__class__(
-                formulation="separable", width=self.width, depth=self.depth, activation="relu", normalise=True
-            )
+        def design(self) -> Design:
+            return dataclasses.replace(super().design, normalise=True)
 
     assert elements(Normalised(**vars(case(NETWORKS["gpu"], "separable")))) == 5_718_016
 
@@ -89,6 +89,7 @@ def test_the_peers_layers_have_the_parameters_of_the_closed_form(name: str) -> N
 def test_the_standard_networks_are_those_of_the_headline_table() -> None:
     assert NETWORKS["cpu"] == Network(width=32, depth=2, image=32, batch=128, dtype="float32")
     gpu = NETWORKS["gpu"]
+    assert gpu.batch == NETWORKS["cpu"].batch, "--devices is checked before it is known which is measured"
     assert (case(gpu, "hybrid").design.widths, gpu.depth, gpu.dtype) == ((64, 128, 256), 4, "bfloat16")
 
 
@@ -134,11 +135,19 @@ def test_scaling_varies_one_thing_at_a_time_and_measures_the_middle_once() -> No
         (["--dtype", "float16"], "--dtype='float16'"),
         (["--rounds", "0"], "--rounds=0"),
         (["--seconds", "-1"], "--seconds=-1"),
+        (["--devices", "3", "--threads", "2"], "--devices=3 is not allowed: it does not divide the 2 threads"),
+        (["--devices", "3", "--threads", "3"], "it does not divide the 128 pictures of a batch"),
+        (["--devices", "16", "--threads", "16", "--network", "tiny"], "the 8 pictures of a batch"),
+        (["--devices", "2", "--threads", "2", "--mode", "scaling"], "--devices=2 is not allowed with --mode scaling"),
+        (["--threads", "4096"], "threads=4096"),
+        (["--kernels", "winograd"], "--kernels='winograd'"),
+        (["--kernels", "fused"], "--kernels=fused is not allowed here: an accelerator computes by XLA's own"),
     ],
 )
 def test_wrong_words_are_one_line_and_nothing_is_written(
-    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")  # where our own kernels are wrong words, too
     assert cli(["bench", *words, "--to", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert named in error
@@ -156,11 +165,37 @@ def test_a_place_that_takes_no_file_is_refused_before_anything_is_measured(
         assert f"--to={tmp_path / to} is not allowed" in capsys.readouterr().err
 
 
+def test_kernels_that_this_processor_lacks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JAX_PLATFORMS", "cpu")
+    monkeypatch.setitem(sys.modules, "llvmlite", None)  # as where the extra is not installed
+    with pytest.raises(InputError, match="--kernels=native is not allowed here: llvmlite is not installed"):
+        Request(kernels="native").check()
+    Request().check()
+
+
+@pytest.mark.parametrize("kernels", ["native", "fused", "throughout"])
+def test_no_row_of_an_accelerator_says_that_our_kernels_computed_it(
+    kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nothing but JAX knows of is found when our worker has started."""
+
+    class Found(Crew):
+        def ask(self, role: str, request: dict[str, Any], deadline: float) -> dict[str, Any]:
+            assert request == {"do": "about"}
+            return {"backend": "gpu", "device": "AMD Instinct MI300X"}
+
+    monkeypatch.setattr("dsresearch.bench.run.Crew", Found)
+    monkeypatch.setattr("dsresearch.bench.run.accelerated", lambda: False)
+    with pytest.raises(InputError, match=f"--kernels={kernels} is not allowed here: an accelerator computes"):
+        main(Request(kernels=kernels, to=tmp_path), ["bench"])
+    assert not list(tmp_path.iterdir())
+
+
 # --- a row, with workers that only say numbers ------------------------------------------------------------------
 
 
 class Scripted(Crew):
-    """A crew whose roles have scripted rates; a text in place of one is a failure."""
+    """A crew whose roles have scripted rates; in place of one a text is a failure, an exception is raised."""
 
     def __init__(self, rates: dict[str, list[Any]], compile_s: float = 3.25) -> None:
         super().__init__(threads=1)
@@ -174,8 +209,8 @@ class Scripted(Crew):
             return {"compile_s": self.compile_s, "rss_mib": 700.4, "program_mib": 123.4}
         self.asked.append(role)
         value = next(self.rates[role])
-        if isinstance(value, str):
-            raise RoleFailed(value)
+        if isinstance(value, str | RoleFailed):
+            raise RoleFailed(value) if isinstance(value, str) else value
         return {"images": value, "seconds": 1.0}
 
     def start(self, role: str) -> Member:
@@ -239,6 +274,53 @@ def test_a_peer_that_fails_is_null_with_its_reason_and_the_others_go_on(monkeypa
     assert found[-1]["ratio_torch"] == 2
 
 
+def test_a_peer_that_fails_in_a_later_turn_has_no_figure_of_the_turns_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    rates = {
+        "ours": [100] * 5,
+        "torch": [50, "out of memory"],
+        "torch_compile": [20, "as well"],
+        "torch_graphs": [25] * 3,
+    }
+    found, scripted = measured(rates)
+    assert found[-1]["missing"] == {"torch": "out of memory", "torch_compile": "as well"}
+    assert {name: found[-1][f"{name}_images_per_s"] for name in ("torch", "torch_compile")} == {
+        "torch": None,
+        "torch_compile": 25,
+    }
+    assert found[-1]["ratio_torch_max"] is None
+    assert (found[-1]["ratio_torch_compile"], found[-1]["rounds"], found[-1]["images_per_s"]) == (4, 3, 100)
+    assert scripted.asked.count("torch") == 2
+
+
+def test_where_ours_fails_in_a_later_turn_the_row_is_null_and_nobody_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    found, scripted = measured({"ours": [100, 100, 100, 100, "ended"], "flax": [10] * 3, "torch": [50] * 3})
+    assert found[0]["images_per_s"] == 100
+    assert found[-1]["missing"] == {"ours": "ended"}
+    figures = {name for name in found[-1] if "images_per_s" in name or "ratio" in name} | {"fraction_of_floor"}
+    assert {found[-1][name] for name in figures} == {None}
+    assert scripted.asked[-1] == "ours"
+    table.line(found[-1])
+
+
+def test_when_the_time_is_up_what_was_measured_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dsresearch.bench.measure.missing", lambda role, gpu: "")
+    late = TimeIsUp("took longer than its share of the time")
+    found, scripted = measured({"ours": [100, 100, 100, 200], "flax": ["out of memory"], "torch": [50, late]})
+    assert (found[-1]["images_per_s"], found[-1]["ratio_torch"], found[-1]["rounds"]) == (100, 2, 1)
+    assert found[-1]["missing"] == {"flax": "out of memory"}
+    assert scripted.asked[-2:] == ["torch", "torch"], "in the second turn, from the last to the first"
+    found, _ = measured({"ours": [100] * 3, "flax": ["out of memory"], "torch": [late], "torch_kept": [50]})
+    assert (found[-1]["images_per_s"], found[-1]["torch_kept_images_per_s"]) == (100, None)
+    assert found[-1]["missing"] == {"flax": "out of memory", "torch": str(late), "torch_kept": str(late)}
+    found, _ = measured({"ours": [100, 100, late], "torch": [50]})
+    assert (found[-1]["images_per_s"], found[-1]["rounds"]) == (100, 0), "as it was measured alone"
+    assert found[-1]["missing"] == {"torch": str(late)}
+
+
 def test_a_row_without_ours_is_null_and_the_table_goes_on() -> None:
     found, _ = measured({"ours": ["took too long"]})
     assert found[-1]["images_per_s"] is None
@@ -259,7 +341,7 @@ def test_a_row_has_the_fields_of_the_contract() -> None:
 def test_a_worker_that_takes_too_long_is_ended() -> None:
     with Crew(threads=1) as workers:
         member = workers.start("ours")
-        with pytest.raises(RoleFailed, match="longer than its share"):
+        with pytest.raises(TimeIsUp, match="longer than its share"):
             workers.ask("ours", {"do": "about"}, time.monotonic() + 0.05)
         assert not member.alive
 
@@ -267,6 +349,11 @@ def test_a_worker_that_takes_too_long_is_ended() -> None:
 def test_a_worker_that_dies_says_its_last_words() -> None:
     with Crew(threads=1) as workers, pytest.raises(RoleFailed, match="ended with status 1"):
         workers.ask("no such role", {"do": "about"}, time.monotonic() + 60)
+
+
+def test_a_worker_does_what_it_knows_alone() -> None:
+    with pytest.raises(ValueError, match="'abuot' is no request"):
+        answer(Worker("ours", lambda case: None), {"do": "abuot"})
 
 
 def test_our_worker_has_the_flags_of_the_study_and_a_peer_has_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dsresearch import cli, data, runtime
+from dsresearch import cli, data
 from dsresearch import launch as launch_module
 from dsresearch.design import InputError
 from dsresearch.launch import Launcher, Process, default_workers
@@ -189,24 +189,6 @@ def test_workers_leave_a_cell_its_threads(monkeypatch: pytest.MonkeyPatch) -> No
     assert [default_workers(threads) for threads in (1, 2, 3, 16)] == [8, 4, 2, 1]
     monkeypatch.setattr("dsresearch.runtime.accelerated", lambda: True)
     assert default_workers(threads=1) == 1, "two would each take the memory of a GPU"
-
-
-def test_a_gpu_is_one_that_jax_can_use_and_its_bits_are_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plugins: set[str] = set()
-    monkeypatch.setattr(runtime, "find_spec", lambda name: name in plugins or None)
-    (tmp_path / "nvidia0").touch()
-    assert not runtime.accelerated(tmp_path)
-    assert "xla_gpu" not in runtime.environment(1, {})["XLA_FLAGS"], "the flags of a processor's studies stay"
-    plugins.add("jax_cuda13_plugin")
-    assert runtime.accelerated(tmp_path)
-    assert not runtime.accelerated(tmp_path / "nowhere")
-    asked = runtime.environment(1, {})
-    assert asked["XLA_FLAGS"] == f"{runtime.XLA_FLAGS} --xla_gpu_deterministic_ops=true"
-    assert runtime.environment(1, asked)["XLA_FLAGS"] == asked["XLA_FLAGS"]
-    users = {"XLA_FLAGS": "--xla_gpu_deterministic_ops=false"}
-    assert runtime.environment(1, users)["XLA_FLAGS"] == f"--xla_gpu_deterministic_ops=false {runtime.XLA_FLAGS}"
 
 
 def test_another_launchers_proof_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

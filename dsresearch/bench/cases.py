@@ -151,7 +151,7 @@ def scaling(network: Network, name: str = "separable") -> list[Case]:
         "width": _about(network.width, (1, 2, 4, 8), 2),
         "depth": _about(network.depth, (1, 2, 4, 8), 2),
         "batch": _about(network.batch, (1, 2, 4, 8), 4),
-        "trials": [1, 2, 5, 10],
+        "trials": list(TRIALS),
     }
     cases = [case(network, name, **{what: value}) for what, values in sweeps.items() for value in values]
     return list(dict.fromkeys(cases))  # the middle stands in every sweep and is measured once

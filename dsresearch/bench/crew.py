@@ -22,6 +22,10 @@ class RoleFailed(Exception):  # noqa: N818  what happened, as a sentence would s
     """A role could not do what it was asked; the text says why."""
 
 
+class TimeIsUp(RoleFailed):
+    """The deadline passed before the role had an answer."""
+
+
 class Member:
     """One worker process."""
 
@@ -38,7 +42,7 @@ class Member:
         self._rest = b""
 
     def ask(self, request: dict[str, Any], deadline: float) -> dict[str, Any]:
-        """The answer to a request. Raises RoleFailed where the worker fails, ends, or passes the deadline."""
+        """The answer to a request. Raises RoleFailed where the worker fails or ends, TimeIsUp at the deadline."""
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -57,7 +61,7 @@ class Member:
             ready, _, _ = select.select([channel], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self.end()
-                raise RoleFailed("took longer than its share of the time")
+                raise TimeIsUp("took longer than its share of the time")
             piece = os.read(channel, 65536)
             if not piece:
                 raise RoleFailed(self._last_words())

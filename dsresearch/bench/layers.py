@@ -1,7 +1,7 @@
 """The study's network as a peer builds it: plain layers, path convolutions fused into grouped ones. No jax, no torch.
 
 A second description of the formulations beside `modules`, on purpose: what PyTorch and plain Flax build from it, with
-our weights loaded by it, must give our losses (tests/peers), so neither can be wrong alone.
+our weights loaded by it, must give our losses (tests/peers, tests/test_bench_flax.py), so neither can be wrong alone.
 """
 
 from collections.abc import Iterator, Mapping
@@ -75,67 +75,68 @@ def blocks(design: Design, image: int) -> Iterator[Block]:
 
 def module(design: Design, c_in: int, c_out: int) -> tuple[Layer, ...]:
     """The layers of one module of a design."""
-    k, spatially = design.kernel, design.segments
-
-    def between(channels: int, name: str = "between") -> tuple[Layer, ...]:
-        nothing = not design.normalise and design.activation == "none"
-        return () if nothing else (Between(name, channels, design.normalise, design.activation),)
-
-    def by_paths(middle: int, paths: int) -> tuple[Layer, ...]:
-        reduce = Conv("reduce", 1, c_in, middle, 1, "fan_out")
-        transform = Conv("transform", k, middle, middle, paths, "paths")
-        expand = Conv("expand", 1, middle, c_out, 1, "join")
-        first, second = between(middle, "between_reduce"), between(middle, "between_transform")
-        return (reduce, *first, transform, *second, expand)
-
     match design.formulation:
-        case "separable":
-            middle = c_in * design.multiplier
-            spatial = Conv("depthwise", k, c_in, middle, c_in, "hwio")
-            return (spatial, *between(middle), Conv("pointwise", 1, middle, c_out))
-        case "separable_strict":
-            return (Conv("filters", k, c_in, c_in, c_in, "paths"), *between(c_in), Conv("mixing", 1, c_in, c_out))
-        case "hybrid":
-            spatial = Conv("transform", k, c_in, c_in, c_in, "paths")
-            return (spatial, *between(c_in), Conv("expand", 1, c_in, c_out, 1, "join"))
+        case "regular":
+            return (Conv("kernel", design.kernel, c_in, c_out, 1, "hwio"),)
         case "hybrid_learned":
-            return by_paths(c_in, c_in)
+            return _by_paths(design, c_in, c_in, c_out, paths=c_in)
         case "resnext":
-            return by_paths(c_out // 2, spatially(c_out // 2))
+            return _by_paths(design, c_in, c_out // 2, c_out, paths=design.segments(c_out // 2))
         case "inception":
             return (_inception(design, c_in, c_out // 4),)
-        case "inception_simplified" | "inception_extreme":
-            towers = c_out if design.formulation == "inception_extreme" else spatially(c_out)
-            reduce = Conv("reduce", 1, c_in, c_out, 1, "fan_out")
-            return (reduce, *between(c_out), Conv("spatial", k, c_out, c_out, towers, "paths"))
-        case "inception_reformulated":
-            spatial = Conv("spatial", k, c_out, c_out, spatially(c_out), "hwio")
-            return (Conv("mixing", 1, c_in, c_out), *between(c_out), spatial)
-        case "grouped" if design.order == "pointwise_first":
-            spatial = Conv("spatial", k, c_out, c_out, spatially(c_out), "hwio")
-            return (Conv("pointwise", 1, c_in, c_out), *between(c_out), spatial)
-        case "grouped":
-            spatial = Conv("spatial", k, c_in, c_in, spatially(c_in), "hwio")
-            return (spatial, *between(c_in), Conv("pointwise", 1, c_in, c_out))
-        case "super_separable":
-            spatial = Conv("depthwise", k, c_in, c_in, c_in, "hwio")
-            return (spatial, *between(c_in), Conv("pointwise", 1, c_in, c_out, spatially(c_in), "blocks"))
-        case "bsconv_u":
-            blueprint = Conv("blueprint", k, c_out, c_out, c_out, "hwio")
-            return (Conv("mixing", 1, c_in, c_out), *between(c_out), blueprint)
         case "bsconv_s":
             rank = bsconv_s_rank(c_in)
             factors = (Conv("reduce", 1, c_in, rank), Conv("mixing", 1, rank, c_out))
-            return (*factors, *between(c_out), Conv("blueprint", k, c_out, c_out, c_out, "hwio"))
-        case "regular":
-            return (Conv("kernel", k, c_in, c_out, 1, "hwio"),)
+            blueprint = Conv("blueprint", design.kernel, c_out, c_out, c_out, "hwio")
+            return (*factors, *_between(design, c_out), blueprint)
+    first, second = _pair(design, c_in, c_out)
+    return (first, *_between(design, first.outputs), second)
+
+
+def _pair(design: Design, c_in: int, c_out: int) -> tuple[Conv, Conv]:
+    """The two convolutions, one of them spatial, that most formulations are."""
+    k, segments = design.kernel, design.segments
+    match design.formulation:
+        case "separable":
+            middle = c_in * design.multiplier
+            return Conv("depthwise", k, c_in, middle, c_in, "hwio"), Conv("pointwise", 1, middle, c_out)
+        case "separable_strict":
+            return Conv("filters", k, c_in, c_in, c_in, "paths"), Conv("mixing", 1, c_in, c_out)
+        case "hybrid":
+            return Conv("transform", k, c_in, c_in, c_in, "paths"), Conv("expand", 1, c_in, c_out, 1, "join")
+        case "inception_simplified" | "inception_extreme":
+            towers = c_out if design.formulation == "inception_extreme" else segments(c_out)
+            return Conv("reduce", 1, c_in, c_out, 1, "fan_out"), Conv("spatial", k, c_out, c_out, towers, "paths")
+        case "inception_reformulated":
+            return Conv("mixing", 1, c_in, c_out), Conv("spatial", k, c_out, c_out, segments(c_out), "hwio")
+        case "grouped" if design.order == "pointwise_first":
+            return Conv("pointwise", 1, c_in, c_out), Conv("spatial", k, c_out, c_out, segments(c_out), "hwio")
+        case "grouped":
+            return Conv("spatial", k, c_in, c_in, segments(c_in), "hwio"), Conv("pointwise", 1, c_in, c_out)
+        case "super_separable":
+            pointwise = Conv("pointwise", 1, c_in, c_out, segments(c_in), "blocks")
+            return Conv("depthwise", k, c_in, c_in, c_in, "hwio"), pointwise
+        case "bsconv_u":
+            return Conv("mixing", 1, c_in, c_out), Conv("blueprint", k, c_out, c_out, c_out, "hwio")
     raise ValueError(f"no layers of formulation {design.formulation!r}")
 
 
+def _by_paths(design: Design, c_in: int, middle: int, c_out: int, paths: int) -> tuple[Layer, ...]:
+    """Learned reductions, as many paths through the spatial convolution, and an expansion that sums them."""
+    return (
+        Conv("reduce", 1, c_in, middle, 1, "fan_out"),
+        *_between(design, middle, "between_reduce"),
+        Conv("transform", design.kernel, middle, middle, paths, "paths"),
+        *_between(design, middle, "between_transform"),
+        Conv("expand", 1, middle, c_out, 1, "join"),
+    )
+
+
 def _inception(design: Design, c_in: int, width: int) -> Towers:
-    def between(name: str) -> tuple[Layer, ...]:
-        nothing = not design.normalise and design.activation == "none"
-        return () if nothing else (Between(name, width, design.normalise, design.activation),)
+    """Inception's four towers, each of so many channels."""
+
+    def reduced(name: str, between: str) -> tuple[Layer, ...]:
+        return (Conv(name, 1, c_in, width), *_between(design, width, between))
 
     def spatial(name: str) -> Conv:
         return Conv(name, design.kernel, width, width, 1, "hwio")
@@ -143,17 +144,22 @@ def _inception(design: Design, c_in: int, width: int) -> Towers:
     return Towers(
         (
             (Conv("direct", 1, c_in, width),),
-            (Conv("single_reduce", 1, c_in, width), *between("single_between"), spatial("single")),
+            (*reduced("single_reduce", "single_between"), spatial("single")),
             (
-                Conv("double_reduce", 1, c_in, width),
-                *between("double_between_reduce"),
+                *reduced("double_reduce", "double_between_reduce"),
                 spatial("double_first"),
-                *between("double_between_first"),
+                *_between(design, width, "double_between_first"),
                 spatial("double_last"),
             ),
             (AvgPool(design.kernel), Conv("pool", 1, c_in, width)),
         )
     )
+
+
+def _between(design: Design, channels: int, name: str = "between") -> tuple[Layer, ...]:
+    """What stands between two convolutions of a module, if anything does."""
+    nothing = not design.normalise and design.activation == "none"
+    return () if nothing else (Between(name, channels, design.normalise, design.activation),)
 
 
 def flat(layers: tuple[Layer, ...]) -> Iterator[Layer]:

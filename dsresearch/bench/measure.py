@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dsresearch.bench.cases import Case, Planned
-from dsresearch.bench.crew import Crew, RoleFailed, missing
+from dsresearch.bench.crew import Crew, RoleFailed, TimeIsUp, missing
 from dsresearch.bench.floor import floor, macs
 
 Row = dict[str, Any]
@@ -145,17 +145,25 @@ def _prepared(bench: Bench, row: Row, role: str, case: Case, deadline: float) ->
 
 
 def _turns(bench: Bench, row: Row, roles: list[str], effort: Effort, deadline: float) -> dict[str, list[float]]:
-    """Images/s of every role in every turn that all of them ended; a role that fails leaves the later turns."""
+    """Images/s of every role by turns, the last of which may lack some: when the time is up, what was measured stands.
+
+    A role that fails has no figure, whatever it did before, and the others go on; without ours they tell nothing.
+    """
     found: dict[str, list[float]] = {role: [] for role in roles}
     for turn in range(effort.rounds):
         order = [role for role in found if role not in row["missing"]]
         for role in order if turn % 2 == 0 else reversed(order):
             try:
                 found[role].append(_rate(bench, role, effort, deadline))
+            except TimeIsUp as error:
+                for late in roles:
+                    if not found[late] and late not in ("ours", *row["missing"]):  # ours has been measured alone
+                        _fail(bench, row, late, error)
+                return found
             except RoleFailed as error:
                 _fail(bench, row, role, error)
-        if "ours" in row["missing"]:
-            break
+                if role == "ours":
+                    return found
     return found
 
 
@@ -178,12 +186,16 @@ def _ours(bench: Bench, row: Row, case: Case, rates: list[float]) -> None:
 
 
 def _with_peers(row: Row, found: dict[str, list[float]], bench: Bench, case: Case) -> Row:
-    """Medians over the turns, and ratios pair by pair: our rate over the peer's of the same turn."""
-    ours = found["ours"]
+    """Medians over the turns, and ratios pair by pair: our rate over a peer's of the same turn; none of who failed."""
+    if "ours" in row["missing"]:
+        row.update(images_per_s=None, fraction_of_floor=None)  # measured alone before it failed
+        return row
+    found = {role: rates for role, rates in found.items() if rates and role not in row["missing"]}
+    ours = found.get("ours", [])
     row["rounds"] = len(ours)
     if ours:
         _ours(bench, row, case, ours)
-    medians = {role: statistics.median(rates) for role, rates in found.items() if rates}
+    medians = {role: statistics.median(rates) for role, rates in found.items()}
     compiled = [role for role in COMPILED if role in medians]
     best = max(compiled, key=lambda role: medians[role], default="torch_compile")
     row["torch_compile_mode"] = best if compiled else None

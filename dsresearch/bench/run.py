@@ -25,7 +25,7 @@ from dsresearch.bench.crew import Crew, RoleFailed, missing
 from dsresearch.bench.measure import Bench, Effort, rows
 from dsresearch.bench.table import Clock, Record, head, line, path_of, summary, writable
 from dsresearch.design import DTYPES, KERNELS, InputError, Protocol, one_of
-from dsresearch.runtime import DONE, FAILED, cores, lacks
+from dsresearch.runtime import DONE, FAILED, accelerated, cores, lacks
 
 START_SECONDS = 300.0  # for a worker to import its libraries and see its device
 
@@ -81,28 +81,48 @@ class Request:
         every_setup(Network(), self.setups)
         if self.mode == "scaling" and len(self.setups) > 1:
             raise InputError(f"--setup={','.join(self.setups)} is not allowed with --mode scaling: one setup")
+        self._check_devices()
+        self.check_kernels(accelerated())
+
+    def _check_devices(self) -> None:
+        batch = NETWORKS[self.network or "cpu"].batch  # the standard networks of all devices have one batch
+        for count, what in ((self.cpu_threads, "threads"), (batch, "pictures of a batch")):
+            if count % self.devices:
+                raise InputError(f"--devices={self.devices} is not allowed: it does not divide the {count} {what}")
+        if self.devices > 1 and self.mode == "scaling":
+            raise InputError(f"--devices={self.devices} is not allowed with --mode scaling: 1")
+        Protocol(threads=self.cpu_threads, devices=self.devices)  # how many there may be at most
+
+    def check_kernels(self, accelerator: bool) -> None:
+        """Raise InputError for kernels that ours would not compute with, as a row must not say that they did."""
+        xla = "an accelerator computes by XLA's own (JAX_PLATFORMS=cpu measures the processor)"
+        why = xla if accelerator else lacks(self.kernels)
+        if self.kernels != "xla" and why:
+            raise InputError(f"--kernels={self.kernels} is not allowed here: {why}")
+
+    @property
+    def cpu_threads(self) -> int:
+        """CPU threads of every side: all cores where nothing else is asked for."""
+        return self.threads or cores()
 
 
 def main(request: Request, command: Sequence[str]) -> int:
     """Measure what is asked for; `command` is recorded. Gives the exit status. Raises InputError."""
     request.check()
     began = time.monotonic()
-    threads = request.threads or cores()
-    Protocol(threads=threads, devices=request.devices)  # says where they do not divide
-    if why := lacks(request.kernels):
-        raise InputError(f"--kernels={request.kernels} is not allowed here: {why}")
     writable(request.to)
-    with Crew(threads, request.devices, request.kernels) as crew:
+    with Crew(request.cpu_threads, request.devices, request.kernels) as crew:
         try:
             about = crew.ask("ours", {"do": "about"}, began + START_SECONDS)
         except RoleFailed as error:
             print(f"the benchmark cannot start: {error}", file=sys.stderr)
             return FAILED
         gpu = about["backend"] != "cpu"
+        request.check_kernels(gpu)  # now that it is known, where before it was seen from without
         crew.gpu = gpu
         planned, what = plan(request, gpu)
         kind = "-".join(filter(None, [what, request.kernels.replace("xla", "")]))
-        record = Record(command, about, threads, path_of(request.to, about, kind))
+        record = Record(command, about, request.cpu_threads, path_of(request.to, about, kind))
         bench = Bench(crew, gpu, gpu or request.network in GPU_TABLE, {}, _say)
         _warn_of_missing(planned, gpu)
         _measure(bench, planned, record, effort_of(request, gpu, began), not request.as_json)
@@ -121,9 +141,6 @@ def plan(request: Request, gpu: bool) -> tuple[list[Planned], str]:
     if request.dtype:
         network = dataclasses.replace(network, dtype=request.dtype)
     network = dataclasses.replace(network, devices=request.devices, kernels=request.kernels)
-    if network.batch % request.devices or (request.devices > 1 and request.mode == "scaling"):
-        allowed = f"a divisor of the batch of {network.batch}, 1 with --mode scaling"
-        raise InputError(f"--devices={request.devices} is not allowed: {allowed}")
     against = roles_against(request.against, gpu)
     if request.mode == "scaling":
         eager = tuple(role for role in against if role == "torch")

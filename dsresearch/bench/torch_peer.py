@@ -4,7 +4,6 @@ Eager or compiled. No jax here: this runs in a process of its own.
 """
 
 import math
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -120,9 +119,7 @@ class TorchPeer:
             self.loss_of = torch.compile(self._loss, mode=COMPILED[role])
             self.logits_of = torch.compile(self._logits, mode=COMPILED[role])
         self.steps = 0
-        began = time.perf_counter()
-        self.run(3)
-        self.compile_s = time.perf_counter() - began
+        self.run(3)  # compiles, and takes the ways that its libraries choose among
 
     def _resident(self, images: np.ndarray, labels: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Pictures padded once and labels, on the device."""

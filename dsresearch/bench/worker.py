@@ -54,15 +54,21 @@ class Worker:
 
 
 def answer(worker: Worker, request: dict[str, Any]) -> Answer:
-    """What a request gives."""
+    """What a request gives. Raises ValueError for one that is none."""
     match request["do"]:
         case "prepare":
             return worker.prepare(Case(**request["case"]))
         case "measure":
             return worker.measure(request["seconds"])
-    from dsresearch.bench import ours
+        case "roof":
+            from dsresearch.bench.ours import roof
 
-    return ours.roof(request["dtype"]) if request["do"] == "roof" else dict(ours.about())
+            return dict(roof(request["dtype"]))
+        case "about":
+            from dsresearch.bench.ours import about
+
+            return dict(about())
+    raise ValueError(f"{request['do']!r} is no request")
 
 
 def maker(role: str, threads: int, company: ranks.Company) -> Callable[[Case], Any]:
