@@ -87,7 +87,11 @@ class Pixels:
         self._by_rows(some)
 
     def map(self, source: Plane, gain: Value, shift: Value, target: Plane, pooled: bool) -> None:
-        """relu(x * gain + shift), or its 2 x 2 maxima."""
+        """relu(x * gain + shift), or its 2 x 2 maxima.
+
+        Of four pixels the last one's NaN alone is kept, where `operators.max_pool` keeps any: that would take one more
+        comparison a pixel. In training none is lost, because a NaN in the sums makes the whole channel's map one.
+        """
         code, lanes = self.code, self.lanes
 
         def some(h: Value, c: Value, _: int) -> None:
