@@ -33,7 +33,7 @@ from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
 
-from dsresearch.operators.native import calls, inception, kernels, passage, segment, target
+from dsresearch.operators.native import calls, convolution, inception, kernels, passage, segment, target
 from dsresearch.operators.native.passage import Passage
 from dsresearch.stretches import Stretches, takes
 
@@ -171,12 +171,17 @@ def test_bits_do_not_depend_on_the_processors_vectors(
 
 
 SAME = Geometry.of((6, 8), (3, 3), 1, 1, "SAME")
+ONE, AROUND = (Geometry.of((4, 6), window, 1, 1, "SAME") for window in ((1, 1), (3, 3)))
+
+
+def kernels_named(program: jax.stages.Lowered) -> list[str]:
+    """Our kernels in a program, by names that tell one code from another."""
+    return re.findall(r"@dsresearch_(\w+)", program.as_text())
 
 
 def kernels_called(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Our kernels in a compiled program."""
-    text = jax.jit(function).lower(*arguments).as_text()
-    return re.findall(r"@dsresearch_(\w+)_[0-9a-f]{16}", text)
+    """Our kernels in a compiled program, by what they do."""
+    return [name.rpartition("_")[0] for name in kernels_named(jax.jit(function).lower(*arguments))]
 
 
 def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,8 +237,15 @@ def test_other_code_has_another_name() -> None:
     """A program in the cache on disk calls a kernel by its name: it must never find another kernel under it."""
     shape = calls.shape_of(jnp.zeros((3, 3, 16, 16)), 1, SAME)
     forms = [Passage(pictures, (shape,)) for pictures in (2, 3)]
-    names = {calls._kernel(passage.forward, (form,), ((1,), (1,)), ((1,),)) for form in forms}
+    names = {calls._kernel(passage.forward, (form,)).name for form in forms}
     assert len(names) == 2
+
+
+class Engine:
+    """Machine code that nobody calls."""
+
+    def get_function_address(self, _: str) -> int:
+        return 0
 
 
 def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,13 +253,12 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     compiled: list[str] = []
     at_work = threading.Semaphore(1)
 
-    def slow(made: str, *_: str) -> int:
+    def slow(code: str, _: str) -> Engine:
         assert at_work.acquire(blocking=False), "two at a time"
         time.sleep(0.05)
-        compiled.append(made)
-        target._engines[made] = None
+        compiled.append(code)
         at_work.release()
-        return 0
+        return Engine()
 
     monkeypatch.setattr(target, "_compile", slow)
     monkeypatch.setattr(target, "_engines", {})
@@ -255,8 +266,27 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
     with ThreadPoolExecutor(6) as pool:
         names = list(pool.map(lambda code: target.register("kernel", code, [1], [1]), "ababab"))
-    assert sorted(compiled) == sorted(set(names))
-    assert len(compiled) == 2
+    assert sorted(compiled) == ["a", "b"]
+    assert set(target._engines) == set(names)
+
+
+def test_a_kernel_whose_registration_failed_is_registered_by_the_next_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[str] = []
+
+    def second_time(name: str, *_: Any, **__: Any) -> None:
+        registered.append(name)
+        if len(registered) == 1:
+            raise RuntimeError("not yet")
+
+    monkeypatch.setattr(target, "_compile", lambda *_: Engine())
+    monkeypatch.setattr(target, "_engines", {})
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", second_time)
+    monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
+    with pytest.raises(RuntimeError, match="not yet"):
+        target.register("kernel", "a", [1], [1])
+    name = target.register("kernel", "a", [1], [1])
+    assert target.register("kernel", "a", [1], [1]) == name
+    assert registered == [name, name]
 
 
 def dsresearch(*words: str | Path) -> str:
@@ -458,8 +488,50 @@ def test_other_pictures_that_are_mapped_are_added(channels: int) -> None:
         return y, sums_of(y)
 
     compare(ours, plain, (z, affine, kernel, beside), cotangents)
-    with pytest.raises(ValueError, match="cannot be added"):
-        segment.through(z, affine, [(kernel, 1, False)], pool=True, beside=beside)
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> Floats:
+    return np.zeros(shape, dtype)
+
+
+Z, MAP, PRODUCT = zeros(2, 4, 6, 16), operators.Affine(zeros(16), zeros(16)), zeros(1, 1, 16, 8)
+MISFITS: dict[str, Callable[[], Any]] = {
+    "a product's channels": lambda: operators.pointwise(Z, zeros(12, 8)),
+    "paths": lambda: operators.join_paths(zeros(2, 4, 6, 2, 8), zeros(8, 2, 16)),
+    "a convolution's channels": lambda: convolution.correlate(Z, zeros(3, 3, 4, 16), 2, AROUND),
+    "its groups": lambda: convolution.correlate(Z, zeros(3, 3, 4, 18), 4, AROUND),
+    "its sides": lambda: convolution.correlate(Z, zeros(3, 3, 16, 16), 1, SAME),
+    "the gradient at a result": lambda: calls.backward(
+        Passage(2, (calls.shape_of(PRODUCT, 1, ONE),)), True, Z, [], [PRODUCT], [zeros(1, 1, 8, 16)], [Z]
+    ),
+    "a map": lambda: segment.through(Z, operators.Affine(zeros(8), zeros(8)), [(PRODUCT, 1, False)]),
+    "a stretch's channels": lambda: segment.through(Z, MAP, [(zeros(1, 1, 12, 8), 1, False)]),
+    "what a link reads": lambda: segment.through(Z, MAP, [(PRODUCT, 1, False), (zeros(1, 1, 16, 8), 1, False)]),
+    "an odd picture's maxima": lambda: segment.through(Z[:, :3], MAP, [(PRODUCT, 1, False)], pool=True),
+    "an identity": lambda: segment.through(Z, MAP, [(PRODUCT, 1, False)], identity=True),
+    "an identity of two runs": lambda: segment.through(Z, MAP, [(zeros(3, 3, 16, 16), 1, False)] * 2, identity=True),
+    "what is beside": lambda: segment.through(Z, MAP, [(PRODUCT, 1, False)], beside=segment.Mapped(Z, MAP)),
+    "the beginnings of towers": lambda: inception.parted(
+        segment.Mapped(Z, MAP), PRODUCT, zeros(1, 1, 16, 12), pool=False
+    ),
+    "their joining": lambda: inception.joined(
+        Z, segment.Mapped(Z, operators.Affine(zeros(8), zeros(8))), zeros(3, 3, 8, 16)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_arrays_that_do_not_fit_are_refused(name: str) -> None:
+    """The code reads as many numbers as its form says: what is smaller would be read past its end, without a word."""
+    with pytest.raises(ValueError, match=r"must be \(|do not fit|an identity goes around|are not joined") as refusal:
+        jax.eval_shape(MISFITS[name])
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64, np.int32])
+def test_numbers_that_are_not_float32_are_refused(dtype: Any) -> None:
+    with jax.enable_x64(True), pytest.raises(TypeError, match="must be float32"):
+        jax.eval_shape(lambda: segment.through(zeros(*Z.shape, dtype=dtype), MAP, [(PRODUCT, 1, False)]))
 
 
 def read(z: Any, affine: Any) -> Any:
@@ -725,31 +797,37 @@ def the_same_by(network: Stack, kernels: str, limit: float, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("asked", "settings"),
+    ("asked", "settings", "taken"),
     [
-        ("fused", {"activation": "elu"}),
-        ("fused", {"normalise": True}),
-        ("fused", {"formulation": "grouped", "groups": 1, "residual": True}),
-        ("fused", {"formulation": "inception", **INNER}),
-        ("throughout", {"activation": "elu"}),
-        ("throughout", {"normalise": True}),
-        ("throughout", {"activation": "elu", "normalise": True}),
-        ("throughout", {"formulation": "inception", "residual": True, **INNER}),
+        ("fused", {"activation": "elu"}, []),
+        ("fused", {"normalise": True}, []),
+        ("fused", {"formulation": "grouped", "groups": 1, "residual": True}, ["forward"] * 4),
+        ("fused", {"formulation": "inception", **INNER}, []),
+        ("throughout", {"activation": "elu"}, []),
+        ("throughout", {"normalise": True}, []),
+        ("throughout", {"activation": "elu", "normalise": True}, []),
+        ("throughout", {"formulation": "inception", "residual": True, **INNER}, ["part", "forward", "join"] * 2),
     ],
     ids=str,
 )
 def test_what_is_no_chain_that_fits_is_computed_as_without(
-    asked: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: str, settings: dict[str, Any], taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By `native`'s kernels but for the stem, and for the two modules that have no identity; gives XLA's numbers."""
     network = Stack(Design(width=8, depth=2, **settings), 10)
     images = normals(23)((4, 8, 8, 3))
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
-    logits = []
-    for choice in (asked, "xla"):
+    programs = {}
+    for choice in (asked, "xla", "native"):
         monkeypatch.setenv(KERNELS_VARIABLE, choice)
         apply = jax.jit(lambda p: network.apply({"params": p, "stats": stats}, images, True, mutable=["stats"])[0])
-        logits.append(apply(params))
+        programs[choice] = apply.lower(params)
+    logits = [programs[choice].compile()(params) for choice in (asked, "xla")]
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+    ours, xlas, natives = (kernels_named(program) for program in programs.values())
+    assert not xlas
+    assert len(natives) > 1
+    assert sorted(name.rpartition("_")[0] for name in ours if name not in natives) == sorted(["forward", *taken])
 
 
 def test_a_product_is_added_with_one_rounding() -> None:

@@ -26,14 +26,12 @@ def parted(source: Mapped, ends: Array, starts: Array, pool: bool) -> tuple[Arra
     if pool:
         sides = [side // 2 for side in sides]
     one = Geometry.of(tuple(sides), (1, 1), 1, 1, "SAME")
-    return _part(Parting(batch, (shape_of(ends, 1, one), shape_of(starts, 1, one)), pool), source, ends, starts)
+    return _part(Parting(batch, shape_of(ends, 1, one), pool), source, ends, starts)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _part(form: Parting, source: Mapped, ends: Array, starts: Array) -> tuple[Array, Array, Moments]:
-    shape = (form.pictures, *form.sides, ends.shape[-1])
-    results = shape, shape, *[(ends.shape[-1],)] * 2
-    of_ends, of_starts, *sums = call(part, (form,), results, [*jax.tree.leaves(source), ends, starts])
+    of_ends, of_starts, *sums = call(part, (form,), [*jax.tree.leaves(source), ends, starts])
     return of_ends, of_starts, Moments(*sums)
 
 
@@ -47,9 +45,7 @@ def _part_backward(form: Parting, saved: Any, cotangents: Any) -> tuple[Mapped, 
     to_ends, to_starts, slopes = cotangents
     back = [turned(kernel, 1) for kernel in (ends, starts)]
     outer = [to_ends, to_starts, given, slopes.total, 2 * slopes.squares]
-    leaves = jax.tree.leaves(source)
-    results = tuple(array.shape for array in (*leaves, ends, starts))
-    dz, gain, shift, *to_kernels = call(part_back, (form,), results, [*leaves, *back, *outer])
+    dz, gain, shift, *to_kernels = call(part_back, (form,), [*jax.tree.leaves(source), *back, *outer])
     return Mapped(dz, Affine(gain, shift)), to_kernels[0], to_kernels[1]
 
 
@@ -76,9 +72,7 @@ def joined(ends: Array, middles: Mapped, kernel: Array) -> tuple[Array, Moments]
 def _join(
     form: Joining, ends: Array, middles: Mapped, kernel: Array, ones: Array, shares: Array
 ) -> tuple[Array, Moments]:
-    channels = 4 * form.tower
-    results = (form.pictures, *form.sides, channels), (channels,), (channels,)
-    y, *sums = call(join, (form,), results, [ends, *jax.tree.leaves(middles), kernel, ones, shares])
+    y, *sums = call(join, (form,), [ends, *jax.tree.leaves(middles), kernel, ones, shares])
     return y, Moments(*sums)
 
 
@@ -92,9 +86,8 @@ def _join_forward(
 def _join_backward(form: Joining, saved: Any, cotangents: Any) -> tuple[Array, Mapped, Array, Array, Array]:
     middles, kernel, ones, shares, y = saved
     dy, slopes = cotangents
-    leaves, outer = jax.tree.leaves(middles), [dy, y, slopes.total, 2 * slopes.squares]
-    results = middles.pictures.shape, *(array.shape for array in (*leaves, kernel))
-    made = call(join_back, (form,), results, [*leaves, turned(kernel, 1), ones, shares, *outer])
+    outer = [dy, y, slopes.total, 2 * slopes.squares]
+    made = call(join_back, (form,), [*jax.tree.leaves(middles), turned(kernel, 1), ones, shares, *outer])
     to_ends, dz, gain, shift, to_kernel = made
     return to_ends, Mapped(dz, Affine(gain, shift)), to_kernel, jnp.zeros_like(ones), jnp.zeros_like(shares)
 

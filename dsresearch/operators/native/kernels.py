@@ -45,6 +45,11 @@ class Convolution:
         return self.groups * self.outputs
 
     @property
+    def made(self) -> tuple[int, int]:
+        """Sides of its result."""
+        return self.height, self.width
+
+    @property
     def read(self) -> tuple[int, int]:
         """Sides of the picture with its padding."""
         return self.height + self.kernel[0] - 1, self.width + self.kernel[1] - 1
@@ -59,6 +64,11 @@ class Convolution:
     def padded(self) -> bool:
         """Whether it reads more than there is."""
         return self.read != self.stored
+
+    @property
+    def weights(self) -> tuple[int, int, int, int]:
+        """Shape of its kernel, [k, k, C / G, M]."""
+        return *self.kernel, self.inputs, self.filters
 
     def transposed(self) -> "Convolution":
         """The one that carries a gradient at the result back to the picture, by the kernel turned round."""

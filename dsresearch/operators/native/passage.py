@@ -5,12 +5,16 @@ core's cache here: a picture is mapped while it is read, goes through its convol
 written; the gradient computes what lies between anew, picture by picture too (`bench.floor` counts these bytes).
 """
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
 from dsresearch.operators.native.kernels import Convolution, Plane, add_kernel_gradient, correlate
 from dsresearch.operators.native.pixels import Pixels
+
+Shapes = tuple[tuple[int, ...], ...]  # of arrays
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,9 @@ class Passage:
         identity: whether what the first reads is added to what the last gives.
         beside: whether relu(z * gain + shift) of other pictures z is added to it.
         summed: whether sums and sums of squares of the result, channel by channel, are asked for.
+
+    Raises:
+        ValueError: a convolution reads other pictures than the one before gives, or an identity is added to others.
     """
 
     pictures: int
@@ -35,6 +42,14 @@ class Passage:
     beside: bool = False
     summed: bool = False
 
+    def __post_init__(self) -> None:
+        first, last = self.links[0], self.links[-1]
+        joints = [*itertools.pairwise(self.links), *([(last, first)] if self.identity else [])]
+        for link, following in joints:
+            made, read = (*link.made, link.filters), (*following.stored, following.channels)
+            if made != read:
+                raise ValueError(f"pictures {made} of a convolution do not fit what is {read}")
+
     @property
     def sides(self) -> tuple[int, int]:
         """Of the pictures that it reads."""
@@ -44,7 +59,19 @@ class Passage:
     @property
     def result(self) -> tuple[int, int]:
         """Sides of the pictures that it gives."""
-        return self.links[-1].height, self.links[-1].width
+        return self.links[-1].made
+
+    @property
+    def reads(self) -> list[Shapes]:
+        """Shapes of the pictures, of their map, of the kernels, and of what is beside with its map."""
+        x, weights = (self.pictures, *self.sides, self.links[0].channels), (link.weights for link in self.links)
+        beside = (self.gives, *[self.gives[-1:]] * 2) if self.beside else ()
+        return [(x,), (x[-1:],) * (2 * self.mapped), tuple(weights), beside]
+
+    @property
+    def gives(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return (self.pictures, *self.result, self.links[-1].filters)
 
 
 class Room(NamedTuple):
@@ -55,10 +82,33 @@ class Room(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Code, and how many numbers of scratch it wants as its last array."""
+    """Code, the shapes of the arrays that it takes and gives, and the numbers of scratch that are its last array."""
 
     text: str
+    takes: Shapes
+    gives: Shapes
     scratch: int
+
+
+class Arrays(NamedTuple):
+    """Shapes of the arrays that code takes and gives, in groups."""
+
+    takes: Sequence[Shapes]
+    gives: Sequence[Shapes]
+
+    def code(self, name: str) -> tuple[Code, list[list[Value]]]:
+        """The beginning of a function of these arrays and of scratch behind them, and all of them in their groups."""
+        counts = [len(group) for group in (*self.takes, *self.gives)]
+        code = Code(name, sum(counts) + 1)
+        return code, code.named(*counts, 1)
+
+    def written(self, code: Code, scratch: int) -> Written:
+        """The code, which ends here."""
+        return Written(code.text(), _flat(self.takes), _flat(self.gives), scratch)
+
+
+def _flat(groups: Iterable[Shapes]) -> Shapes:
+    return tuple(itertools.chain.from_iterable(groups))
 
 
 def forward(passage: Passage, most: int) -> Written:
@@ -66,10 +116,9 @@ def forward(passage: Passage, most: int) -> Written:
 
     In vectors of `most` lanes.
     """
-    links = passage.links
-    counts = (1, 2 * passage.mapped, len(links), 3 * passage.beside, 1, 2 * passage.summed, 1)
-    code = Code("forward", sum(counts))
-    (x,), affine, kernels, beside, (y,), totals, (scratch,) = code.named(*counts)
+    links, result = passage.links, passage.gives
+    arrays = Arrays(passage.reads, [(result,), (result[-1:],) * (2 * passage.summed)])
+    code, ((x,), affine, kernels, beside, (y,), totals, (scratch,)) = arrays.code("forward")
     way = _Way(code, passage, most, x, affine, kernels, scratch)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
@@ -88,7 +137,7 @@ def forward(passage: Passage, most: int) -> Written:
         code.clear(total, links[-1].filters)
     code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch.size)
+    return arrays.written(code, way.scratch.size)
 
 
 def backward(passage: Passage, inward: bool, most: int) -> Written:
@@ -98,14 +147,15 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
     [dx, [dgain, dshift,]] *dkernels, [dz, its dgain, dshift,] scratch)`: the gradient at the result is
     dy + added + sloped * y, where the sums are asked for. `turned` are the kernels of the transposed convolutions.
     """
-    maps, links, others = 2 * passage.mapped, passage.links, 3 * passage.beside
-    arguments = (1, maps, len(links), len(links), others, 1, 3 * passage.summed)
-    counts = (*arguments, inward, maps * inward, len(links), others, 1)
-    code = Code("backward", sum(counts))
-    (x,), affine, kernels, turned, beside, (dy,), outer, *results = code.named(*counts)
+    links, result = passage.links, passage.gives
+    back = [link.transposed() for link in links]
+    pictures, maps, weights, others = passage.reads
+    through_sums = (result, *[result[-1:]] * 2) if passage.summed else ()
+    takes = [pictures, maps, weights, tuple(link.weights for link in back), others, (result,), through_sums]
+    arrays = Arrays(takes, [pictures * inward, maps * inward, weights, others])
+    code, ((x,), affine, kernels, turned, beside, (dy,), outer, *results) = arrays.code("backward")
     inner, to_map, gradients, to_beside, (scratch,) = results
     way = _Way(code, passage, most, x, affine, kernels, scratch)
-    back = [link.transposed() for link in links]
     rooms = [way.scratch.room(link) for link in back]
     first = way.scratch.plane(links[0].stored, links[0].channels)
 
@@ -157,7 +207,7 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
         code.clear(total, links[-1].filters)
     code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch.size)
+    return arrays.written(code, way.scratch.size)
 
 
 class Scratch:

@@ -53,10 +53,14 @@ def through(
     `identity` adds what the first convolution reads to what the last gives, `beside` other pictures [N, H', W', M].
     Without a map the pictures are data, which have no gradient. The gradient keeps z and the result alone, and what
     would cost more to compute anew than to keep.
+
+    Raises:
+        ValueError: channels or sides do not fit one another, or an identity goes around more than can be computed anew.
+        TypeError: an array is not of float32.
     """
     runs = _runs(z, links, pool)
-    if beside and beside.pictures.shape != (z.shape[0], runs[-1][-1].height, runs[-1][-1].width, runs[-1][-1].filters):
-        raise ValueError(f"pictures {beside.pictures.shape} cannot be added to what is made of {z.shape}")
+    if identity and len(runs) > 1:
+        raise ValueError(f"an identity goes around one run of convolutions, not {len(runs)}")
     kernels = [kernel for kernel, *_ in links]
     x, done = z, 0
     for number, run in enumerate(runs):
