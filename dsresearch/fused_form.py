@@ -180,7 +180,7 @@ class Stretch(NamedTuple):
     norm: str = ""
 
 
-def stretches(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[Stretch]:
+def cut(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[Stretch]:
     """The convolutions of a module, cut where a BatchNorm stands; none of `inception`.
 
     Of NumPy's arrays or of JAX's, as `params` are.

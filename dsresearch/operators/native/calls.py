@@ -13,20 +13,21 @@ import jax.numpy as jnp
 
 from dsresearch.operators.geometry import Geometry
 from dsresearch.operators.native import passage, target
-from dsresearch.operators.native.kernels import Convolution, lanes_of
+from dsresearch.operators.native.kernels import Shape, lanes_of
 from dsresearch.operators.native.passage import Passage, Shapes, Written
+from dsresearch.operators.normalise import Moments
 
 Array = jax.Array
 
 
-def shape_of(kernel: Array, groups: int, geometry: Geometry, relu: bool = False) -> Convolution:
+def shape_of(kernel: Array, groups: int, geometry: Geometry, relu: bool = False) -> Shape:
     """The shape of a convolution with a kernel [k, k, C / groups, M]; `relu` says whether ReLU follows it."""
     rows, columns, inputs, outputs = kernel.shape
     height, width = geometry.out
-    return Convolution(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)
+    return Shape(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)
 
 
-def has_vectors(shape: Convolution) -> bool:
+def has_vectors(shape: Shape) -> bool:
     """Whether the processor's vectors fit such a convolution's outputs."""
     return lanes_of(shape, target.vector_lanes()) > 1
 
@@ -68,6 +69,16 @@ def call(write: Callable[..., Written], form: tuple[Any, ...], arguments: Sequen
     results = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in kernel.results]
     made: Any = jax.ffi.ffi_call(kernel.name, results, vmap_method="broadcast_all")(*arguments)
     return list(made[:-1])
+
+
+def moments(sums: Sequence[Array], y: Array) -> Moments:
+    """What a kernel has summed of its result, or zeros where it was not asked to."""
+    return Moments(*sums) if sums else Moments(*[jnp.zeros(y.shape[-1:], y.dtype)] * 2)
+
+
+def through_sums(y: Array, slopes: Moments) -> list[Array]:
+    """Of y, added and sloped is made what comes back to a result y through its sums: added + sloped * y."""
+    return [y, slopes.total, 2 * slopes.squares]
 
 
 class _Kernel(NamedTuple):

@@ -22,8 +22,8 @@ INPUTS = 8  # that lanes pick from one vector before the next are picked
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A convolution: the sides of its result, its padding and kernel, a group's channels, and whether ReLU follows."""
+class Shape:
+    """Of a convolution: its result's sides, its padding and kernel, a group's channels, and whether ReLU follows."""
 
     height: int
     width: int
@@ -70,10 +70,10 @@ class Convolution:
         """Shape of its kernel, [k, k, C / G, M]."""
         return *self.kernel, self.inputs, self.filters
 
-    def transposed(self) -> "Convolution":
+    def transposed(self) -> "Shape":
         """The one that carries a gradient at the result back to the picture, by the kernel turned round."""
         pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.pads, strict=True))
-        return Convolution(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
+        return Shape(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
 
 
 class Plane(NamedTuple):
@@ -87,7 +87,7 @@ class Plane(NamedTuple):
     following: int = 0  # where there is none
 
 
-def lanes_of(shape: Convolution, most: int) -> int:
+def lanes_of(shape: Shape, most: int) -> int:
     """Outputs of a vector, at most so many; 0 where none lies within a group or holds whole ones.
 
     A group's last vector may repeat outputs of the one before. A processor does two vectors of 8 in the time of one of
@@ -105,7 +105,7 @@ def lanes_of(shape: Convolution, most: int) -> int:
 class _Walk:
     """What both loops share: vectors of outputs, and the inputs that they read."""
 
-    def __init__(self, code: Code, shape: Convolution, most: int) -> None:
+    def __init__(self, code: Code, shape: Shape, most: int) -> None:
         self.code, self.shape, self.lanes = code, shape, max(1, lanes_of(shape, most))
         self.shared = self.lanes > shape.outputs  # a vector holds several groups
 
@@ -180,7 +180,7 @@ def _chunks(total: int, most: int) -> list[tuple[int, int]]:
     return [(first, min(most, total - first)) for first in range(0, total, most)]
 
 
-def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: Value, target: Plane) -> None:
+def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value, target: Plane) -> None:
     """y[p, m] = sum over taps t, inputs c of x[p + t, c] kernel[t, c, m], for x with its padding.
 
     A strip of neighbouring pixels and one or two vectors of outputs, of `most` lanes at most, are in registers at a
@@ -237,9 +237,7 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
     walk.vectors(side, over_vectors)
 
 
-def add_kernel_gradient(
-    code: Code, shape: Convolution, most: int, source: Plane, behind: Plane, gradient: Value
-) -> None:
+def add_kernel_gradient(code: Code, shape: Shape, most: int, source: Plane, behind: Plane, gradient: Value) -> None:
     """gradient[t, c, m] += sum over pixels p of x[p + t, c] dy[p, m], for x with its padding and dy `behind`.
 
     As many of these sums as registers hold are taken over the pixels, and then added to the gradient.

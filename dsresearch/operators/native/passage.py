@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Convolution, Plane, add_kernel_gradient, correlate
+from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
 from dsresearch.operators.native.pixels import Pixels
 
 Shapes = tuple[tuple[int, ...], ...]  # of arrays
@@ -35,7 +35,7 @@ class Passage:
     """
 
     pictures: int
-    links: tuple[Convolution, ...]
+    links: tuple[Shape, ...]
     mapped: bool = False
     pooled: bool = False
     identity: bool = False
@@ -216,7 +216,7 @@ class Scratch:
     def __init__(self, code: Code, array: Value) -> None:
         self.code, self._array, self.size = code, array, 0
 
-    def room(self, link: Convolution) -> Room:
+    def room(self, link: Shape) -> Room:
         """For what a convolution reads."""
         (rows, columns), ((top, _), (left, _)) = link.read, link.pads
         row = columns * link.channels

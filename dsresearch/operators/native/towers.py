@@ -10,7 +10,7 @@ mean, and lays all four side by side.
 from dataclasses import dataclass
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Convolution, Plane, add_kernel_gradient, correlate
+from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
 from dsresearch.operators.native.passage import Arrays, Scratch, Shapes, Written, of_batch
 from dsresearch.operators.native.pixels import Pixels
 
@@ -20,8 +20,9 @@ class Parting:
     """Pictures that are mapped, and pooled where asked for, and the shape of both products: of `ends` and `starts`."""
 
     pictures: int
-    product: Convolution
+    product: Shape
     pooled: bool
+    summed: bool
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -47,10 +48,10 @@ class Parting:
 
 
 def part(form: Parting, most: int) -> Written:
-    """Code of `part(z, gain, shift, *kernels, ends, starts, total, squares, scratch)`: the sums are of the starts."""
+    """Code of `part(z, gain, shift, *kernels, ends, starts, [total, squares,] scratch)`: the sums are of the starts."""
     product, made = form.product, form.made
-    arrays = Arrays([form.source, (product.weights,) * 2], [(made, made), (made[-1:],) * 2])
-    code, ((z, gain, shift), kernels, (ends, starts), (total, squares), (room,)) = arrays.code("part")
+    arrays = Arrays([form.source, (product.weights,) * 2], [(made, made), (made[-1:],) * (2 * form.summed)])
+    code, ((z, gain, shift), kernels, (ends, starts), sums, (room,)) = arrays.code("part")
     scratch = Scratch(code, room)
     x = scratch.plane(form.sides, product.channels)
     at_x, at_starts = Pixels(code, form.sides, product.channels, most), Pixels(code, form.sides, product.filters, most)
@@ -60,11 +61,12 @@ def part(form: Parting, most: int) -> Written:
         results = [of_batch(code, array, n, form.sides, product.filters) for array in (ends, starts)]
         for kernel, result in zip(kernels, results, strict=True):
             correlate(code, product, most, x, kernel, result)
-        at_starts.add_sums(results[1], total, squares)
+        if sums:
+            at_starts.add_sums(results[1], *sums)
         return []
 
-    for sums in (total, squares):
-        code.clear(sums, product.filters)
+    for total in sums:
+        code.clear(total, product.filters)
     code.loop(form.pictures, picture)
     return arrays.written(code, scratch.size)
 
@@ -112,8 +114,9 @@ class Joining:
     """
 
     pictures: int
-    last: Convolution
-    mean: Convolution
+    last: Shape
+    mean: Shape
+    summed: bool
 
     def __post_init__(self) -> None:
         last, mean = self.last, self.mean
@@ -146,16 +149,16 @@ class Joining:
 
 
 def join(form: Joining, most: int) -> Written:
-    """Code of `join(ends, middles, gain, shift, kernel, ones, shares, y, total, squares, scratch)`.
+    """Code of `join(ends, middles, gain, shift, kernel, ones, shares, y, [total, squares,] scratch)`.
 
     `ends` are [direct, of the mean], `middles` [single, double], of which the second is mapped; `shares` [H, W, tower]
     is one over the pixels of the picture under the window.
     """
-    pair, whole = form.batch(2), form.batch(4)
+    pair, result = form.batch(2), form.batch(4)
     takes = [(pair, pair), form.its_map, (form.last.weights,), form.window]
-    arrays = Arrays(takes, [(whole,), (whole[-1:],) * 2])
+    arrays = Arrays(takes, [(result,), (result[-1:],) * (2 * form.summed)])
     code, groups = arrays.code("join")
-    (ends, middles), (gain, shift), (kernel,), (ones, shares), (y,), (total, squares), (room,) = groups
+    (ends, middles), (gain, shift), (kernel,), (ones, shares), (y,), sums, (room,) = groups
     scratch, tower = Scratch(code, room), form.tower
     double, window = scratch.room(form.last), scratch.room(form.mean)
     added = scratch.plane(form.sides, tower)
@@ -173,11 +176,12 @@ def join(form: Joining, most: int) -> Written:
         at_tower.copy(summand, window.inside)
         correlate(code, form.mean, most, window.whole, ones, added)
         at_tower.scaled(added, _of_all(code, shares, form), to_mean)
-        at_all.add_sums(whole, total, squares)
+        if sums:
+            at_all.add_sums(whole, *sums)
         return []
 
-    for sums in (total, squares):
-        code.clear(sums, 4 * tower)
+    for total in sums:
+        code.clear(total, 4 * tower)
     code.clear(room, scratch.size)
     code.loop(form.pictures, picture)
     return arrays.written(code, scratch.size)
