@@ -209,7 +209,7 @@ def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pyte
 
 
 def test_the_table_says_native_where_it_is_asked_for() -> None:
-    assert algorithm("cpu", 1, 16, native=True) == "native"
+    assert algorithm("cpu", 1, 16, ours=True) == "native"
     assert algorithm("cpu", 1, 16) == "taps"
 
 

@@ -46,11 +46,14 @@ def backward(
     affine: Sequence[Array],
     kernels: Sequence[Array],
     back: Sequence[Array],
-    outer: Sequence[Array],
+    behind: Sequence[Array],
     beside: Sequence[Array] = (),
 ) -> list[Array]:
-    """The gradients at x and its map, where `inward`, at the kernels, and at what is beside."""
-    return call(passage.backward, (form, inward), [x, *affine, *kernels, *back, *beside, *outer])
+    """The gradients at x and its map, where `inward`, at the kernels, and at what is beside.
+
+    `back` are the kernels turned, `behind` the gradient at the result and, where it was summed, `through_sums`.
+    """
+    return call(passage.backward, (form, inward), [x, *affine, *kernels, *back, *beside, *behind])
 
 
 def call(write: Callable[..., Written], form: tuple[Any, ...], arguments: Sequence[Array]) -> list[Array]:

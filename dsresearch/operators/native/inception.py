@@ -6,13 +6,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.geometry import Geometry, turned
 from dsresearch.operators.native.calls import call, moments, shape_of, through_sums
 from dsresearch.operators.native.stretch import Mapped
 from dsresearch.operators.native.towers import Joining, Parting, join, join_back, part, part_back
 from dsresearch.operators.normalise import Affine, Moments
 from dsresearch.operators.pooling import window_counts
-from dsresearch.operators.taps import turned
 
 Array = jax.Array
 
@@ -42,11 +41,11 @@ def _part_forward(form: Parting, source: Mapped, ends: Array, starts: Array) -> 
 
 
 def _part_backward(form: Parting, saved: Any, cotangents: Any) -> tuple[Mapped, Array, Array]:
-    source, ends, starts, given = saved
+    source, ends, starts, of_starts = saved
     to_ends, to_starts, slopes = cotangents
     back = [turned(kernel, 1) for kernel in (ends, starts)]
-    outer = [to_ends, to_starts, *through_sums(given, slopes)]
-    dz, gain, shift, *to_kernels = call(part_back, (form,), [*jax.tree.leaves(source), *back, *outer])
+    behind = [to_ends, to_starts, *through_sums(of_starts, slopes)]
+    dz, gain, shift, *to_kernels = call(part_back, (form,), [*jax.tree.leaves(source), *back, *behind])
     return Mapped(dz, Affine(gain, shift)), to_kernels[0], to_kernels[1]
 
 
@@ -87,8 +86,8 @@ def _join_forward(
 def _join_backward(form: Joining, saved: Any, cotangents: Any) -> tuple[Array, Mapped, Array, Array, Array]:
     middles, kernel, ones, shares, y = saved
     dy, slopes = cotangents
-    outer = [dy, *through_sums(y, slopes)]
-    made = call(join_back, (form,), [*jax.tree.leaves(middles), turned(kernel, 1), ones, shares, *outer])
+    behind = [dy, *through_sums(y, slopes)]
+    made = call(join_back, (form,), [*jax.tree.leaves(middles), turned(kernel, 1), ones, shares, *behind])
     to_ends, dz, gain, shift, to_kernel = made
     return to_ends, Mapped(dz, Affine(gain, shift)), to_kernel, jnp.zeros_like(ones), jnp.zeros_like(shares)
 

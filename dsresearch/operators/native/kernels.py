@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
 
+LANES = (16, 8, 4)  # of a vector, where a processor has as many
+
 # What is held in registers at a time: 32 of 16 numbers with AVX-512, 16 of 8 with AVX2, which halves a longer vector.
 PIXELS = 8  # of a strip of the correlation
 SUMS = 24  # vectors of a kernel's gradient
@@ -93,7 +95,7 @@ def lanes_of(shape: Shape, most: int) -> int:
     A group's last vector may repeat outputs of the one before. A processor does two vectors of 8 in the time of one of
     16, and none of 4 faster than one of 8; within a group is the faster unless the groups are shorter than that.
     """
-    allowed = [lanes for lanes in (16, 8, 4) if lanes <= most]
+    allowed = [lanes for lanes in LANES if lanes <= most]
     within = [lanes for lanes in allowed if lanes <= shape.outputs]
     square = shape.inputs == shape.outputs
     across = [lanes for lanes in allowed if square and lanes % shape.outputs == 0 and lanes <= shape.filters]
@@ -145,6 +147,38 @@ class _Walk:
         starts = [lane // size * size + first for lane in range(self.lanes)]
         return [code.pick(together, [start + c for start in starts]) for c in range(count)]
 
+    def strip(self, source: Plane, start: Value, kernel: Value, out: Value, count: int, side: int) -> list[Value]:
+        """`side` vectors of outputs from `out` on, of each of `count` pixels: sums over taps and inputs.
+
+        `start` is the offset of what the first pixel reads.
+        """
+        code, shape, (k_rows, k_columns) = self.code, self.shape, self.shape.kernel
+
+        def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
+            offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
+            element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
+            read = [self.inputs(source.array, code.sum(offset, p * source.pixel), first, inputs) for p in range(count)]
+            sums = list(sums)
+            for c, v in itertools.product(range(inputs), range(side)):
+                row = code.times(code.sum(element, c), shape.filters)
+                weights = code.load(kernel, code.sum(row, out, v * self.lanes), self.lanes)
+                for p in range(count):
+                    sums[p * side + v] = code.multiply_add(read[p][c], weights, sums[p * side + v])
+            return sums
+
+        def over_row(i: Value, sums: list[Value]) -> list[Value]:
+            if self.shared:
+                for j, (first, inputs) in itertools.product(range(k_columns), _chunks(shape.inputs, INPUTS)):
+                    sums = tap(i, j, first, inputs, sums)
+                return sums
+
+            def over_columns(j: Value, sums: list[Value]) -> list[Value]:
+                return code.loop(shape.inputs, lambda c, sums: tap(i, j, c, 1, sums), sums)
+
+            return code.loop(k_columns, over_columns, sums)
+
+        return code.loop(k_rows, over_row, [code.zeros(self.lanes)] * (count * side))
+
     def chunks(self, most: int, one: Callable[[Value, int], None]) -> None:
         """`one(first, count)` for the inputs of a group; which lanes are picked must be known here, so no loop then."""
         if not self.shared:
@@ -187,38 +221,8 @@ def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value,
     time.
     """
     walk = _Walk(code, shape, most)
-    lanes, (k_rows, k_columns), filters = walk.lanes, shape.kernel, shape.filters
-    rows, width = walk.lines(source, target)
+    lanes, (rows, width) = walk.lanes, walk.lines(source, target)
     side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
-
-    def strip(start: Value, to: Value, out: Value, count: int) -> None:
-        """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `to` its own."""
-
-        def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
-            offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
-            element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
-            read = [walk.inputs(source.array, code.sum(offset, p * source.pixel), first, inputs) for p in range(count)]
-            sums = list(sums)
-            for c, v in itertools.product(range(inputs), range(side)):
-                weights = code.load(kernel, code.sum(code.times(code.sum(element, c), filters), out, v * lanes), lanes)
-                for p in range(count):
-                    sums[p * side + v] = code.multiply_add(read[p][c], weights, sums[p * side + v])
-            return sums
-
-        def over_row(i: Value, sums: list[Value]) -> list[Value]:
-            if walk.shared:
-                for j, (first, inputs) in itertools.product(range(k_columns), _chunks(shape.inputs, INPUTS)):
-                    sums = tap(i, j, first, inputs, sums)
-                return sums
-
-            def over_columns(j: Value, sums: list[Value]) -> list[Value]:
-                return code.loop(shape.inputs, lambda c, sums: tap(i, j, c, 1, sums), sums)
-
-            return code.loop(k_columns, over_columns, sums)
-
-        sums = code.loop(k_rows, over_row, [code.zeros(lanes)] * (count * side))
-        for p, v in itertools.product(range(count), range(side)):
-            code.store(sums[p * side + v], target.array, code.sum(to, p * target.pixel + v * lanes, out))
 
     def over_vectors(out: Value, entry: Value, _: int) -> None:
         def over_rows(h: Value, _: list[Value]) -> list[Value]:
@@ -227,7 +231,10 @@ def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value,
 
             def from_pixel(w: Value, count: int) -> None:
                 first = code.sum(start, code.times(w, source.pixel))
-                strip(first, code.sum(to, code.times(w, target.pixel)), out, count)
+                mine = code.sum(to, code.times(w, target.pixel))
+                sums = walk.strip(source, first, kernel, out, count, side)
+                for p, v in itertools.product(range(count), range(side)):
+                    code.store(sums[p * side + v], target.array, code.sum(mine, p * target.pixel + v * lanes, out))
 
             strips(code, width, PIXELS, from_pixel)
             return []

@@ -125,12 +125,12 @@ def forward(passage: Passage, most: int) -> Written:
         read, result = way.read(n), way.result(y, n)
         correlate(code, links[-1], most, read[-1].whole, kernels[-1], result)
         if passage.identity:
-            way.last.add(result, read[0].inside)
+            way.at_last.add(result, read[0].inside)
         if beside:
             z, gain, shift = beside
-            way.last.add_mapped(way.result(z, n), gain, shift, result)
+            way.at_last.add_mapped(way.result(z, n), gain, shift, result)
         if passage.summed:
-            way.last.add_sums(result, *totals)
+            way.at_last.add_sums(result, *totals)
         return []
 
     for total in totals:
@@ -148,55 +148,31 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
     dy + added + sloped * y, where the sums are asked for. `turned` are the kernels of the transposed convolutions.
     """
     links, result = passage.links, passage.gives
-    back = [link.transposed() for link in links]
     pictures, maps, weights, others = passage.reads
     through_sums = (result, *[result[-1:]] * 2) if passage.summed else ()
-    takes = [pictures, maps, weights, tuple(link.weights for link in back), others, (result,), through_sums]
+    turned_weights = tuple(link.transposed().weights for link in links)
+    takes = [pictures, maps, weights, turned_weights, others, (result,), through_sums]
     arrays = Arrays(takes, [pictures * inward, maps * inward, weights, others])
-    code, ((x,), affine, kernels, turned, beside, (dy,), outer, *results) = arrays.code("backward")
+    code, ((x,), affine, kernels, turned, beside, (dy,), behind_sums, *results) = arrays.code("backward")
     inner, to_map, gradients, to_beside, (scratch,) = results
     way = _Way(code, passage, most, x, affine, kernels, scratch)
-    rooms = [way.scratch.room(link) for link in back]
-    first = way.scratch.plane(links[0].stored, links[0].channels)
-
-    def behind(n: Value) -> Room:
-        """The gradient at the result."""
-        given = way.result(dy, n)
-        if passage.summed:
-            y, added, sloped = outer
-            way.last.add_slopes(given, way.result(y, n), added, sloped, rooms[-1].inside)
-        elif back[-1].padded:
-            way.last.copy(given, rooms[-1].inside)
-        else:
-            return Room(given, given)
-        return rooms[-1]
-
-    def before(i: int, n: Value) -> Room:
-        """Where the gradient at what link i reads goes."""
-        if i:
-            return rooms[i - 1]
-        plane = first if passage.mapped else way.picture(inner[0], n)
-        return Room(plane, plane)
+    back = _Back(way, turned, dy, behind_sums)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        read, at_result = way.read(n), behind(n)
+        read, at_result = way.read(n), back.enter(n)
         if beside:
             (z, gain, shift), (dz, *to_its_map) = beside, to_beside
-            way.last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
+            way.at_last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
         dy = at_result
         for i in reversed(range(len(links))):
             add_kernel_gradient(code, links[i], most, read[i].whole, dy.inside, gradients[i])
             if i == 0 and not inward:
                 return []
-            dx = before(i, n)
-            correlate(code, back[i], most, dy.whole, turned[i], dx.inside)
-            if i and links[i - 1].relu:
-                Pixels(code, links[i].stored, links[i].channels, most).relu_back(dx.inside, read[i].inside)
-            dy = dx
+            dy = back.through(i, n, dy, read[i], inner)
         if passage.identity:
-            way.first.add(dy.inside, at_result.inside)
+            way.at_first.add(dy.inside, at_result.inside)
         if passage.mapped:
-            way.leave(n, first, inner[0], to_map)
+            way.leave(n, dy.inside, inner[0], to_map)
         return []
 
     for gradient, link in zip(gradients, links, strict=True):
@@ -252,8 +228,8 @@ class _Way:
         self.x, self.affine, self.kernels = x, affine, kernels
         self.scratch = Scratch(code, room)
         self.rooms = [self.scratch.room(link) for link in passage.links]
-        self.first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
-        self.last = Pixels(code, passage.result, passage.links[-1].filters, most)
+        self.at_first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
+        self.at_last = Pixels(code, passage.result, passage.links[-1].filters, most)
 
     def picture(self, array: Value, n: Value) -> Plane:
         """Picture n of the batch, or the gradient at it."""
@@ -278,9 +254,9 @@ class _Way:
         source, room = self.picture(self.x, n), self.rooms[0]
         if self.passage.mapped:
             gain, shift = self.affine
-            self.first.map(source, gain, shift, room.inside, self.passage.pooled)
+            self.at_first.map(source, gain, shift, room.inside, self.passage.pooled)
         elif self.passage.links[0].padded:
-            self.first.copy(source, room.inside)
+            self.at_first.copy(source, room.inside)
         else:
             return Room(source, source)
         return room
@@ -288,4 +264,41 @@ class _Way:
     def leave(self, n: Value, behind: Plane, dx: Value, to_map: list[Value]) -> None:
         """The gradients at x, gain and shift, from that at what the first link reads."""
         source, target, (gain, shift) = self.picture(self.x, n), self.picture(dx, n), self.affine
-        self.first.map_back(source, gain, shift, behind, target, to_map, self.passage.pooled)
+        self.at_first.map_back(source, gain, shift, behind, target, to_map, self.passage.pooled)
+
+
+class _Back:
+    """From the gradient at what pictures become to those at what the links read of them."""
+
+    def __init__(self, way: _Way, turned: list[Value], dy: Value, through_sums: list[Value]) -> None:
+        self.way, self.turned, self.dy, self.through_sums = way, turned, dy, through_sums
+        links = way.passage.links
+        self.links = [link.transposed() for link in links]
+        self.rooms = [way.scratch.room(link) for link in self.links]
+        self.first = way.scratch.plane(links[0].stored, links[0].channels)
+
+    def enter(self, n: Value) -> Room:
+        """The gradient at picture n's result: dy, and what comes through the sums where they are asked for."""
+        given, room = self.way.result(self.dy, n), self.rooms[-1]
+        if self.through_sums:
+            y, added, sloped = self.through_sums
+            self.way.at_last.add_slopes(given, self.way.result(y, n), added, sloped, room.inside)
+        elif self.links[-1].padded:
+            self.way.at_last.copy(given, room.inside)
+        else:
+            return Room(given, given)
+        return room
+
+    def through(self, i: int, n: Value, dy: Room, read: Room, dx: list[Value]) -> Room:
+        """The gradient at what link i reads, in front of a ReLU of the link before, from that at what it gives."""
+        code, most, links = self.way.code, self.way.most, self.way.passage.links
+        room = self.rooms[i - 1] if i else self._first(n, dx)
+        correlate(code, self.links[i], most, dy.whole, self.turned[i], room.inside)
+        if i and links[i - 1].relu:
+            Pixels(code, links[i].stored, links[i].channels, most).relu_back(room.inside, read.inside)
+        return room
+
+    def _first(self, n: Value, dx: list[Value]) -> Room:
+        """For what the first link reads: the gradient at the picture itself where no map stands between."""
+        plane = self.first if self.way.passage.mapped else self.way.picture(dx[0], n)
+        return Room(plane, plane)

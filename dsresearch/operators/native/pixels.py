@@ -7,7 +7,7 @@ whatever the processor's vectors hold.
 from collections.abc import Callable, Sequence
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Plane, vectors
+from dsresearch.operators.native.kernels import LANES, Plane, vectors
 
 
 class Pixels:
@@ -19,7 +19,7 @@ class Pixels:
 
     def __init__(self, code: Code, sides: tuple[int, int], channels: int, most: int) -> None:
         self.code, (self.rows, self.columns), self.channels = code, sides, channels
-        self.lanes = max((lanes for lanes in (16, 8, 4) if lanes <= min(most, channels)), default=1)
+        self.lanes = max((lanes for lanes in LANES if lanes <= min(most, channels)), default=1)
 
     def copy(self, source: Plane, target: Plane) -> None:
         """A picture from one plane to another."""

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.geometry import Geometry, turned
 from dsresearch.operators.native.calls import backward, forward, has_vectors, moments, shape_of, through_sums
 from dsresearch.operators.native.kernels import Shape
 from dsresearch.operators.native.passage import Passage
 from dsresearch.operators.normalise import Affine, Moments
-from dsresearch.operators.taps import turned
 
 Array = jax.Array
 Link = tuple[Array, int, bool]  # a kernel [k, k, C / G, M], its groups, and whether ReLU follows
@@ -116,9 +115,9 @@ def _backward(
 ) -> tuple[Array, Affine | None, list[Array], Mapped | None]:
     x, affine, kernels, beside, y = saved
     dy, slopes = cotangents
-    outer = [dy, *through_sums(y, slopes)] if form.summed else [dy]
+    behind = [dy, *through_sums(y, slopes)] if form.summed else [dy]
     back = [turned(kernel, link.groups) for kernel, link in zip(kernels, form.links, strict=True)]
-    made = iter(backward(form, inward, x, affine or [], kernels, back, outer, jax.tree.leaves(beside)))
+    made = iter(backward(form, inward, x, affine or [], kernels, back, behind, jax.tree.leaves(beside)))
     to_x = next(made) if inward else jnp.zeros_like(x)
     to_map = Affine(next(made), next(made)) if form.mapped and inward else None
     to_kernels = [next(made) for _ in kernels]
