@@ -2,7 +2,8 @@
 
 Formulations of one family store the same fused kernels in other layouts; this is where each of them keeps which.
 
-Letters in shapes: k kernel side, C input channels, N features, M middle channels, G groups or paths.
+Letters in shapes: k kernel side, C input channels, N features, M and M' middle channels in front of the spatial
+convolution and behind it, R rank, G groups or paths.
 """
 
 from collections.abc import Mapping
@@ -19,10 +20,11 @@ if TYPE_CHECKING:  # what a network costs is told without numpy
 class Part(NamedTuple):
     """Where a formulation keeps a kernel: its part in the fused form, its name in the module's tree, its layout.
 
-    Fused parts in the order in which they act: `reduce` and `before` matrices to [C, M], `spatial` [k, k, M / G, M'] as
-    in `lax.conv_general_dilated` with G groups, `after` [M', N]. Layouts: `fused`, or by path as `paths`
-    [G, k, k, M / G, M' / G], `fan_out` [G, C, M / G], `join` [G, M' / G, N]; `blocks` [B, M' / B, N / B] are the blocks
-    on the diagonal of an `after`, beside which it is zero.
+    Fused parts in the order in which they act, each where a formulation has it: `before` [C, M], the 1x1 in front of
+    the spatial convolution, or two factors of it, `reduce` [C, R] and `before` [R, M]; `spatial` [k, k, M / G, M'] as
+    in `lax.conv_general_dilated` with G groups; `after` [M', N], the 1x1 behind it. Layouts: `fused`, as above; by path
+    `paths` [G, k, k, M / G, M' / G], `fan_out` [G, C, M / G] and `join` [G, M' / G, N]; `blocks` [B, M' / B, N / B],
+    the blocks on the diagonal of an `after`, beside which it is zero.
     """
 
     fused: str
@@ -178,7 +180,7 @@ class Stretch(NamedTuple):
     norm: str = ""
 
 
-def stretches(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[Stretch]:
+def cut(params: Mapping[str, Any], design: Design, c_in: int, c_out: int) -> list[Stretch]:
     """The convolutions of a module, cut where a BatchNorm stands; none of `inception`.
 
     Of NumPy's arrays or of JAX's, as `params` are.

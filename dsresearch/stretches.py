@@ -7,98 +7,116 @@ BatchNorms in front of the module, inside it and behind it. `protocol.kernels=fu
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dsresearch import operators
+from dsresearch import fused_form, operators
 from dsresearch.design import Design
-from dsresearch.fused_form import Stretch, is_chain, stretches
+from dsresearch.fused_form import Stretch, is_chain
 from dsresearch.modules import BatchNorm
 from dsresearch.operators import native
-from dsresearch.operators.native import inception, segment
+from dsresearch.operators.native import inception, stretch
 
 Array = jax.Array
-Made = tuple[Array, operators.Moments]  # what a module makes of pictures, and its sums
+Made = tuple[Array, operators.Moments]  # what a module makes of pictures, and its sums where it trains
 
 
-def takes(params: Mapping[str, Any], design: Design, z: Array, features: int, pool: bool) -> bool:
-    """Whether `Stretches` computes a module of such weights for such pictures by the kernels of this process.
+class Cut(NamedTuple):
+    """How a module is taken.
 
-    Where not (another activation, Inception with an identity, channels that fill no vector), the module does it whole.
+    Attributes:
+        stretches: one after another; of Inception, those that its towers have in common.
+        pool: whether its pictures are pooled before it.
+        identity: whether they are added to its result.
+    """
+
+    stretches: list[Stretch]
+    pool: bool
+    identity: bool
+
+
+def cut(params: Mapping[str, Any], design: Design, z: Array, features: int, pool: bool) -> Cut | None:
+    """A module of such weights for such pictures, as `Stretches` computes it by the kernels of this process.
+
+    None where the module does it whole: with another activation, Inception with an identity, channels that fill no
+    vector, or an identity around BatchNorms of what is pooled.
     """
     asked = native.throughout() or (native.fused() and is_chain(design))
     nothing_between = design.activation == "none" and not design.normalise
     if not asked or not (nothing_between or design.activation == "relu"):
-        return False
+        return None
     identity = design.residual and z.shape[-1] == features
     if design.formulation == "inception":
         if identity or not design.normalise:
-            return False
-        cut = _towers(params["body"])
+            return None
+        stretches = _towers(params["body"])
     else:
-        cut = stretches(params["body"], design, z.shape[-1], features)
-    x: Array | jax.ShapeDtypeStruct = z
-    for number, (links, _) in enumerate(cut):
-        first = number == 0
-        if not segment.fits(x, links, pool and first, identity and len(cut) == 1):
+        stretches = fused_form.cut(params["body"], design, z.shape[-1], features)
+    made = Cut(stretches, pool, identity)
+    return made if _fits(made, z) else None
+
+
+def _fits(cut: Cut, z: Array | jax.ShapeDtypeStruct) -> bool:
+    """Whether our own kernels take such pictures through all of it."""
+    alone = len(cut.stretches) == 1
+    if cut.identity and cut.pool and not alone:
+        return False
+    for number, (links, _) in enumerate(cut.stretches):
+        pool = cut.pool and number == 0
+        if not stretch.fits(z, links, pool, cut.identity and alone):
             return False
-        sides = (side // 2 if pool and first else side for side in x.shape[1:3])
-        x = jax.ShapeDtypeStruct((x.shape[0], *sides, links[-1][0].shape[-1]), x.dtype)
+        sides = (side // 2 if pool else side for side in z.shape[1:3])
+        z = jax.ShapeDtypeStruct((z.shape[0], *sides, links[-1][0].shape[-1]), z.dtype)
     return True
 
 
 class Stretches(nn.Module):
-    """Map and ReLU of pictures, pooling where a stage begins, one module; and the sums of its result."""
+    """Map and ReLU of pictures, pooling where a stage begins, one module; and, where it trains, its result's sums."""
 
     design: Design
-    features: int
 
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, pool: bool, train: bool) -> Made:
+    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
         if self.design.formulation == "inception":
-            return _Towers(name="body")(z, affine, pool, train)
-        return _Chain(self.design, self.features, name="body")(z, affine, pool, train)
+            return _Towers(name="body")(z, affine, cut, train)
+        return _Chain(name="body")(z, affine, cut, train)
 
 
 class _Chain(nn.Module):
     """Convolutions one after another, with or without BatchNorms between them."""
 
-    design: Design
-    features: int
-
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, pool: bool, train: bool) -> Made:
-        *inner, last = stretches(self.variables["params"], self.design, z.shape[-1], self.features)
-        identity = self.design.residual and z.shape[-1] == self.features
+    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
+        *inner, last = cut.stretches
         if not inner:
-            return segment.through(z, affine, last.links, pool, identity)
+            return stretch.through(z, affine, last.links, cut.pool, cut.identity, summed=train)
         x, its_map = z, affine
         for number, (links, norm) in enumerate(inner):
-            x, sums = segment.through(x, its_map, links, pool and number == 0)
+            x, sums = stretch.through(x, its_map, links, cut.pool and number == 0, summed=train)
             its_map = _Inner(name=norm)(sums, math.prod(x.shape[:3]), train)
-        return segment.through(x, its_map, last.links, beside=segment.Mapped(z, affine) if identity else None)
+        beside = stretch.Mapped(z, affine) if cut.identity else None
+        return stretch.through(x, its_map, last.links, beside=beside, summed=train)
 
 
 class _Towers(nn.Module):
     """Inception: its four towers part from the pictures at once, and are laid side by side at once."""
 
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, pool: bool, train: bool) -> Made:
-        body = self.variables["params"]
-        starts, firsts = _towers(body)
+    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
+        body, (starts, firsts) = self.variables["params"], cut.stretches
         ends = jnp.concatenate([body["direct"], body["pool"]], -1)[None, None]
-        outer, inner, sums = inception.parted(segment.Mapped(z, affine), ends, starts.links[0][0], pool)
+        outer, inner, sums = inception.parted(stretch.Mapped(z, affine), ends, starts.links[0][0], cut.pool, train)
         count = math.prod(inner.shape[:3])
         of_single, of_double = _halves(sums)
         single = _Inner(name="single_between")(of_single, count, train)
         double = _Inner(name="double_between_reduce")(of_double, count, train)
         both = jax.tree.map(lambda *parts: jnp.concatenate(parts), single, double)
-        middles, sums = segment.through(inner, both, firsts.links)
+        middles, sums = stretch.through(inner, both, firsts.links, summed=train)
         its_map = _Inner(name="double_between_first")(_halves(sums)[1], count, train)
-        return inception.joined(outer, segment.Mapped(middles, its_map), body["double_last"])
+        return inception.joined(outer, stretch.Mapped(middles, its_map), body["double_last"], train)
 
 
 def _towers(body: Mapping[str, Any]) -> list[Stretch]:

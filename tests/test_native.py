@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from jax import lax
+from traced import equations
 
 from dsresearch import operators
 from dsresearch.design import Design
@@ -33,9 +35,9 @@ from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
 
-from dsresearch.operators.native import calls, inception, kernels, passage, segment, target
+from dsresearch.operators.native import calls, convolution, inception, kernels, passage, stretch, target
 from dsresearch.operators.native.passage import Passage
-from dsresearch.stretches import Stretches, takes
+from dsresearch.stretches import Stretches, cut
 
 ROOT = Path(__file__).parents[1]
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -171,12 +173,17 @@ def test_bits_do_not_depend_on_the_processors_vectors(
 
 
 SAME = Geometry.of((6, 8), (3, 3), 1, 1, "SAME")
+ONE, AROUND = (Geometry.of((4, 6), window, 1, 1, "SAME") for window in ((1, 1), (3, 3)))
+
+
+def kernels_named(program: jax.stages.Lowered) -> list[str]:
+    """Our kernels in a program, by names that tell one code from another."""
+    return re.findall(r"@dsresearch_(\w+)", program.as_text())
 
 
 def kernels_called(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Our kernels in a compiled program."""
-    text = jax.jit(function).lower(*arguments).as_text()
-    return re.findall(r"@dsresearch_(\w+)_[0-9a-f]{16}", text)
+    """Our kernels in a compiled program, by what they do."""
+    return [name.rpartition("_")[0] for name in kernels_named(jax.jit(function).lower(*arguments))]
 
 
 def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +209,7 @@ def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pyte
 
 
 def test_the_table_says_native_where_it_is_asked_for() -> None:
-    assert algorithm("cpu", 1, 16, native=True) == "native"
+    assert algorithm("cpu", 1, 16, ours=True) == "native"
     assert algorithm("cpu", 1, 16) == "taps"
 
 
@@ -232,8 +239,15 @@ def test_other_code_has_another_name() -> None:
     """A program in the cache on disk calls a kernel by its name: it must never find another kernel under it."""
     shape = calls.shape_of(jnp.zeros((3, 3, 16, 16)), 1, SAME)
     forms = [Passage(pictures, (shape,)) for pictures in (2, 3)]
-    names = {calls._kernel(passage.forward, (form,), ((1,), (1,)), ((1,),)) for form in forms}
+    names = {calls._kernel(passage.forward, (form,)).name for form in forms}
     assert len(names) == 2
+
+
+class Engine:
+    """Machine code that nobody calls."""
+
+    def get_function_address(self, _: str) -> int:
+        return 0
 
 
 def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,13 +255,12 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     compiled: list[str] = []
     at_work = threading.Semaphore(1)
 
-    def slow(made: str, *_: str) -> int:
+    def slow(code: str, _: str) -> Engine:
         assert at_work.acquire(blocking=False), "two at a time"
         time.sleep(0.05)
-        compiled.append(made)
-        target._engines[made] = None
+        compiled.append(code)
         at_work.release()
-        return 0
+        return Engine()
 
     monkeypatch.setattr(target, "_compile", slow)
     monkeypatch.setattr(target, "_engines", {})
@@ -255,8 +268,27 @@ def test_threads_that_trace_at_once_compile_a_kernel_once_and_one_at_a_time(monk
     monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
     with ThreadPoolExecutor(6) as pool:
         names = list(pool.map(lambda code: target.register("kernel", code, [1], [1]), "ababab"))
-    assert sorted(compiled) == sorted(set(names))
-    assert len(compiled) == 2
+    assert sorted(compiled) == ["a", "b"]
+    assert set(target._engines) == set(names)
+
+
+def test_a_kernel_whose_registration_failed_is_registered_by_the_next_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[str] = []
+
+    def second_time(name: str, *_: Any, **__: Any) -> None:
+        registered.append(name)
+        if len(registered) == 1:
+            raise RuntimeError("not yet")
+
+    monkeypatch.setattr(target, "_compile", lambda *_: Engine())
+    monkeypatch.setattr(target, "_engines", {})
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", second_time)
+    monkeypatch.setattr(jax.ffi, "pycapsule", lambda _: None)
+    with pytest.raises(RuntimeError, match="not yet"):
+        target.register("kernel", "a", [1], [1])
+    name = target.register("kernel", "a", [1], [1])
+    assert target.register("kernel", "a", [1], [1]) == name
+    assert registered == [name, name]
 
 
 def dsresearch(*words: str | Path) -> str:
@@ -331,7 +363,7 @@ def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypat
     assert max(blocks) > 1
 
 
-# --- segments -------------------------------------------------------------------------------------------------------
+# --- stretches -------------------------------------------------------------------------------------------------------
 
 Links = list[tuple[Any, int, bool]]
 
@@ -355,8 +387,8 @@ def through_and_gradients(
     def run(z: Any, affine: Any, kernels: Any, cotangents: Any) -> Any:
         def whole(z: Any, affine: Any, kernels: Any) -> Any:
             given = [(kernel, *more) for kernel, more in zip(kernels, rest, strict=True)]
-            assert segment.fits(z, given, pool, identity)
-            return segment.through(z, affine, given, pool, identity)
+            assert stretch.fits(z, given, pool, identity)
+            return stretch.through(z, affine, given, pool, identity)
 
         made, pullback = jax.vjp(whole, z, affine, kernels)
         return made, pullback(cotangents)
@@ -405,7 +437,7 @@ CHAINS: dict[str, list[tuple[int, int, int, int]]] = {  # by window, inputs of a
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize(("size", "pool"), [((4, 4), False), ((3, 5), True)])
 @pytest.mark.parametrize("name", CHAINS)
-def test_a_segment_and_all_its_gradients_are_the_librarys_number_for_number(
+def test_a_stretch_and_all_its_gradients_are_the_librarys_number_for_number(
     name: str, size: tuple[int, int], pool: bool, relu: bool
 ) -> None:
     draw, last = few(13), len(CHAINS[name]) - 1
@@ -447,10 +479,10 @@ def test_other_pictures_that_are_mapped_are_added(channels: int) -> None:
     """An identity around BatchNorms: what the module reads, and not what its last convolution does."""
     draw = few(47)
     z, kernel, affine, cotangents = passed(draw, 16, channels, (4, 6))
-    beside = segment.Mapped(draw((2, 4, 6, channels)), operators.Affine(2 * draw((channels,)), draw((channels,))))
+    beside = stretch.Mapped(draw((2, 4, 6, channels)), operators.Affine(2 * draw((channels,)), draw((channels,))))
 
     def ours(z: Any, affine: Any, kernel: Any, beside: Any) -> Any:
-        return segment.through(z, affine, [(kernel, 1, False)], beside=beside)
+        return stretch.through(z, affine, [(kernel, 1, False)], beside=beside)
 
     def plain(z: Any, affine: Any, kernel: Any, beside: Any) -> Any:
         x, added = (read(*pictures) for pictures in ((z, affine), beside))
@@ -458,8 +490,52 @@ def test_other_pictures_that_are_mapped_are_added(channels: int) -> None:
         return y, sums_of(y)
 
     compare(ours, plain, (z, affine, kernel, beside), cotangents)
-    with pytest.raises(ValueError, match="cannot be added"):
-        segment.through(z, affine, [(kernel, 1, False)], pool=True, beside=beside)
+
+
+def zeros(*shape: int, dtype: Any = np.float32) -> Floats:
+    return np.zeros(shape, dtype)
+
+
+Z, MAP, PRODUCT = zeros(2, 4, 6, 16), operators.Affine(zeros(16), zeros(16)), zeros(1, 1, 16, 8)
+MISFITS: dict[str, Callable[[], Any]] = {
+    "a product's channels": lambda: operators.pointwise(Z, zeros(12, 8)),
+    "paths": lambda: operators.join_paths(zeros(2, 4, 6, 2, 8), zeros(8, 2, 16)),
+    "a convolution's channels": lambda: convolution.correlate(Z, zeros(3, 3, 4, 16), 2, AROUND),
+    "its groups": lambda: convolution.correlate(Z, zeros(3, 3, 4, 18), 4, AROUND),
+    "its sides": lambda: convolution.correlate(Z, zeros(3, 3, 16, 16), 1, SAME),
+    "the gradient at a result": lambda: calls.backward(
+        Passage(2, (calls.shape_of(PRODUCT, 1, ONE),)), True, Z, [], [PRODUCT], [zeros(1, 1, 8, 16)], [Z]
+    ),
+    "a map": lambda: stretch.through(Z, operators.Affine(zeros(8), zeros(8)), [(PRODUCT, 1, False)]),
+    "a stretch's channels": lambda: stretch.through(Z, MAP, [(zeros(1, 1, 12, 8), 1, False)]),
+    "what a link reads": lambda: stretch.through(Z, MAP, [(PRODUCT, 1, False), (zeros(1, 1, 16, 8), 1, False)]),
+    "an odd picture's maxima": lambda: stretch.through(Z[:, :3], MAP, [(PRODUCT, 1, False)], pool=True),
+    "an identity": lambda: stretch.through(Z, MAP, [(PRODUCT, 1, False)], identity=True),
+    "an identity of two runs": lambda: stretch.through(Z, MAP, [(zeros(3, 3, 16, 16), 1, False)] * 2, identity=True),
+    "what is beside": lambda: stretch.through(Z, MAP, [(PRODUCT, 1, False)], beside=stretch.Mapped(Z, MAP)),
+    "the beginnings of towers": lambda: inception.parted(
+        stretch.Mapped(Z, MAP), PRODUCT, zeros(1, 1, 16, 12), pool=False
+    ),
+    "their joining": lambda: inception.joined(
+        Z, stretch.Mapped(Z, operators.Affine(zeros(8), zeros(8))), zeros(3, 3, 4, 8)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_arrays_that_do_not_fit_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code reads as many numbers as its form says: what is smaller would be read past its end, without a word."""
+    if name in ("a product's channels", "paths"):  # by whatever kernels
+        monkeypatch.setenv(KERNELS_VARIABLE, "xla")
+    with pytest.raises(ValueError, match=r"must be \(|do not fit|an identity goes around|are not joined") as refusal:
+        jax.eval_shape(MISFITS[name])
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float64, np.int32])
+def test_numbers_that_are_not_float32_are_refused(dtype: Any) -> None:
+    with jax.enable_x64(True), pytest.raises(TypeError, match="must be float32"):
+        jax.eval_shape(lambda: stretch.through(zeros(*Z.shape, dtype=dtype), MAP, [(PRODUCT, 1, False)]))
 
 
 def read(z: Any, affine: Any) -> Any:
@@ -505,7 +581,7 @@ def test_towers_part_as_two_products_of_the_same_pictures(size: tuple[int, int],
         first, second = (oracle(x, kernel, 1, "SAME") for kernel in (ends, starts))
         return first, second, sums_of(second)
 
-    compare(ours, plain, (segment.Mapped(z, affine), ends, starts), (dy, draw(dy.shape), slopes))
+    compare(ours, plain, (stretch.Mapped(z, affine), ends, starts), (dy, draw(dy.shape), slopes))
 
 
 def towers(draw: Callable[[tuple[int, ...]], Floats], channels: int, window: int) -> tuple[Any, Any]:
@@ -514,14 +590,14 @@ def towers(draw: Callable[[tuple[int, ...]], Floats], channels: int, window: int
     its_map = operators.Affine(draw((channels,)), draw((channels,)))
     slopes = operators.Moments(draw((4 * channels,)), draw((4 * channels,)))
     kernel = draw((window, window, channels, channels))
-    return (ends, segment.Mapped(middles, its_map), kernel), (draw((2, 6, 5, 4 * channels)), slopes)
+    return (ends, stretch.Mapped(middles, its_map), kernel), (draw((2, 6, 5, 4 * channels)), slopes)
 
 
 def of_joined(joined: Callable[..., Any], given: tuple[Any, Any]) -> list[Floats]:
     return made_and_gradients(joined, *given)
 
 
-def joined_plainly(ends: Any, middles: segment.Mapped, kernel: Any) -> Any:
+def joined_plainly(ends: Any, middles: stretch.Mapped, kernel: Any) -> Any:
     """The four towers by the library's operations."""
     direct, summand = jnp.split(ends, 2, -1)
     single, double = jnp.split(middles.pictures, 2, -1)
@@ -547,14 +623,29 @@ def test_towers_are_joined_with_other_windows(window: int) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * float(np.abs(b).max()))
 
 
-def test_trials_side_by_side_pass_a_segment_as_one_after_another() -> None:
+def test_results_are_the_same_where_nobody_sums_them() -> None:
+    z, kernel, affine, _ = passed(normals(71), 16, 8, (4, 6))
+    (ends, middles, last), _ = towers(normals(73), 8, 3)
+    source, links = stretch.Mapped(z, affine), [(normals(79)((3, 3, 1, 16)), 16, False), (kernel, 1, False)]
+    for function in (
+        lambda **summed: stretch.through(z, affine, links, **summed),
+        lambda **summed: inception.parted(source, kernel, kernel[..., ::-1], False, **summed),
+        lambda **summed: inception.joined(ends, middles, last, **summed),
+    ):
+        (*with_sums, sums), (*without, none) = jax.jit(function)(), jax.jit(partial(function, summed=False))()
+        jax.tree.map(np.testing.assert_array_equal, with_sums, without)
+        assert min(np.abs(part).max() for part in sums) > 0
+        assert not np.any(np.stack(none))
+
+
+def test_trials_side_by_side_pass_a_stretch_as_one_after_another() -> None:
     """One call for all of them, their kernels and maps their own; and for trials of trials."""
     made = [passed(normals(seed), 16, 20, (4, 4)) for seed in range(4)]
     links = [(normals(31)((3, 3, 1, 16)), 16, False)]
 
     def one(z: Any, kernel: Any, affine: Any, cotangents: Any) -> Any:
         def whole(z: Any, affine: Any, kernel: Any) -> Any:
-            return segment.through(z, affine, [*links, (kernel, 1, False)])
+            return stretch.through(z, affine, [*links, (kernel, 1, False)])
 
         y, pullback = jax.vjp(whole, z, affine, kernel)
         return y, pullback(cotangents)
@@ -576,7 +667,7 @@ def test_a_run_ends_behind_what_is_dear_to_compute_anew() -> None:
     for inputs, groups, calls_of_it in ((1, 16, 1), (16, 1, 2)):
         kernel = few(41)((3, 3, inputs, 16))
         links = [(kernel, groups, False), (product, 1, False)]
-        assert kernels_called(lambda z, links=links: segment.through(z, affine, links), z) == ["forward"] * calls_of_it
+        assert kernels_called(lambda z, links=links: stretch.through(z, affine, links), z) == ["forward"] * calls_of_it
 
 
 def test_data_come_without_a_map_and_have_no_gradient() -> None:
@@ -584,7 +675,7 @@ def test_data_come_without_a_map_and_have_no_gradient() -> None:
     images, kernel = few(19)((2, 6, 6, 3)), few(20)((3, 3, 3, 16))
 
     def loss(kernel: Any) -> jax.Array:
-        y, sums = segment.through(images, None, [(kernel, 1, False)])
+        y, sums = stretch.through(images, None, [(kernel, 1, False)])
         return (y * y).sum() + sums.squares.sum() + sums.total.sum()
 
     def plain(kernel: Any) -> jax.Array:
@@ -624,6 +715,11 @@ STRETCHES: dict[str, tuple[dict[str, Any], list[str]]] = {  # with BatchNorms in
 }
 
 
+def modules(name: str) -> int:
+    """Of its network."""
+    return 3 * STRETCHES[name][0].get("depth", 1)
+
+
 MODULES = [  # and channels, features, sides, pooling, whether it trains
     ({"formulation": "inception_simplified", "groups": 2}, 16, 16, (4, 6), False, True),
     ({"formulation": "super_separable", "groups": 4}, 16, 16, (4, 6), False, True),
@@ -638,7 +734,7 @@ def test_a_module_by_stretches_is_the_module_in_float64(case: Any, monkeypatch: 
     """Result, sums, running statistics and the gradients at the pictures, their map and the weights."""
     settings, channels, features, (height, width), pool, train = case
     design, random = Design(**{**INNER, "width": channels, **settings}), normals(67)
-    module, ours = SeparableModule(design, features), Stretches(design, features)
+    module, ours = SeparableModule(design, features), Stretches(design)
     z = random((3, 2 * height, 2 * width, channels) if pool else (3, height, width, channels))
     affine = operators.Affine(random((channels,)), random((channels,)))
     params, stats = draw(module, jax.random.key(1), (height, width, channels))
@@ -646,8 +742,9 @@ def test_a_module_by_stretches_is_the_module_in_float64(case: Any, monkeypatch: 
     weights = random((features,))
 
     def by_stretches(z: Any, affine: Any, params: Any) -> Any:
-        assert takes(params, design, z, features, pool)
-        made, new = ours.apply({"params": params, "stats": stats}, z, affine, pool, train, mutable=["stats"])
+        stretches = cut(params, design, z, features, pool)
+        assert stretches is not None
+        made, new = ours.apply({"params": params, "stats": stats}, z, affine, stretches, train, mutable=["stats"])
         return made, new
 
     def whole(z: Any, affine: Any, params: Any) -> Any:
@@ -661,11 +758,10 @@ def test_a_module_by_stretches_is_the_module_in_float64(case: Any, monkeypatch: 
         def loss(*arguments: Any) -> Any:
             (y, sums), new = function(*arguments)
             slope = jnp.asarray(weights, y.dtype)
-            return (y * y * slope[None, None, None]).sum() + (sums.squares * slope).sum() + sums.total.sum(), (
-                y,
-                sums,
-                new,
-            )
+            of_result = (y * y * slope[None, None, None]).sum()
+            if not train:  # nobody reads the sums
+                return of_result, (y, new)
+            return of_result + (sums.squares * slope).sum() + sums.total.sum(), (y, sums, new)
 
         return jax.jit(lambda *arguments: jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(*arguments))
 
@@ -679,6 +775,29 @@ def test_a_module_by_stretches_is_the_module_in_float64(case: Any, monkeypatch: 
         assert np.linalg.norm(np.asarray(a) - b) <= 1e-4 * np.linalg.norm(b)
 
 
+def test_an_identity_around_batchnorms_is_not_taken_where_a_stage_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is added lies beside the last stretch, as large as it was before the pooling."""
+    monkeypatch.setenv(KERNELS_VARIABLE, "throughout")
+    design = Design(**INNER, formulation="separable", residual=True, width=16)
+    params, _ = draw(SeparableModule(design, 16), jax.random.key(0), (4, 6, 16))
+    assert cut(params, design, Z, 16, pool=False) is not None
+    assert cut(params, design, Z, 16, pool=True) is None
+
+
+@pytest.mark.parametrize("name", STRETCHES)
+def test_evaluation_sums_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BatchNorm reads its running statistics then: each call gives its pictures and scratch alone."""
+    monkeypatch.setenv(KERNELS_VARIABLE, "throughout")
+    network = Stack(Design(**{"width": 8, "depth": 1, **INNER, **STRETCHES[name][0]}), 10)
+    variables = dict(zip(("params", "stats"), draw(network, jax.random.key(0), (8, 8, 3)), strict=True))
+    images = normals(23)((4, 8, 8, 3))
+    program = jax.make_jaxpr(lambda variables: network.apply(variables, images, False))(variables)
+    results = [len(e.outvars) for e in equations(program.jaxpr) if e.primitive.name == "ffi_call"]
+    assert sorted(results) == sorted(
+        [2] + [3 if kernel == "part" else 2 for kernel in STRETCHES[name][1]] * modules(name)
+    )
+
+
 @pytest.mark.parametrize("name", STRETCHES)
 def test_the_network_with_batchnorms_inside_its_modules_is_the_network(
     name: str, monkeypatch: pytest.MonkeyPatch
@@ -686,14 +805,15 @@ def test_the_network_with_batchnorms_inside_its_modules_is_the_network(
     settings, forwards = STRETCHES[name]
     network = Stack(Design(**{"width": 8, "depth": 1, **INNER, **settings}), 10)
     backwards = {"forward": "backward", "part": "part_back", "join": "join_back"}
-    modules = 3 * settings.get("depth", 1)
-    calls_of_it = ["forward", "backward"] + modules * (forwards + [backwards[name] for name in forwards])
+    calls_of_it = ["forward", "backward"] + modules(name) * (forwards + [backwards[of] for of in forwards])
     called = the_same_by(network, "throughout", 1e-2, monkeypatch)
     assert sorted(called) == sorted(calls_of_it)
 
 
 @pytest.mark.parametrize("settings", DESIGNS, ids=lambda settings: "-".join(map(str, settings.values())))
-def test_the_network_by_segments_is_the_network(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_network_of_single_stretches_is_the_network(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every formulation that is a chain of convolutions."""
     network = Stack(Design(**{"width": 8, "depth": 1, **settings}), 10)
     # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
@@ -725,31 +845,37 @@ def the_same_by(network: Stack, kernels: str, limit: float, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize(
-    ("asked", "settings"),
+    ("asked", "settings", "taken"),
     [
-        ("fused", {"activation": "elu"}),
-        ("fused", {"normalise": True}),
-        ("fused", {"formulation": "grouped", "groups": 1, "residual": True}),
-        ("fused", {"formulation": "inception", **INNER}),
-        ("throughout", {"activation": "elu"}),
-        ("throughout", {"normalise": True}),
-        ("throughout", {"activation": "elu", "normalise": True}),
-        ("throughout", {"formulation": "inception", "residual": True, **INNER}),
+        ("fused", {"activation": "elu"}, []),
+        ("fused", {"normalise": True}, []),
+        ("fused", {"formulation": "grouped", "groups": 1, "residual": True}, ["forward"] * 4),
+        ("fused", {"formulation": "inception", **INNER}, []),
+        ("throughout", {"activation": "elu"}, []),
+        ("throughout", {"normalise": True}, []),
+        ("throughout", {"activation": "elu", "normalise": True}, []),
+        ("throughout", {"formulation": "inception", "residual": True, **INNER}, ["part", "forward", "join"] * 2),
     ],
     ids=str,
 )
 def test_what_is_no_chain_that_fits_is_computed_as_without(
-    asked: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    asked: str, settings: dict[str, Any], taken: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By `native`'s kernels but for the stem, and for the two modules that have no identity; gives XLA's numbers."""
     network = Stack(Design(width=8, depth=2, **settings), 10)
     images = normals(23)((4, 8, 8, 3))
     params, stats = draw(network, jax.random.key(0), (8, 8, 3))
-    logits = []
-    for choice in (asked, "xla"):
+    programs = {}
+    for choice in (asked, "xla", "native"):
         monkeypatch.setenv(KERNELS_VARIABLE, choice)
         apply = jax.jit(lambda p: network.apply({"params": p, "stats": stats}, images, True, mutable=["stats"])[0])
-        logits.append(apply(params))
+        programs[choice] = apply.lower(params)
+    logits = [programs[choice].compile()(params) for choice in (asked, "xla")]
     np.testing.assert_allclose(*logits, rtol=1e-4, atol=1e-4)
+    ours, xlas, natives = (kernels_named(program) for program in programs.values())
+    assert not xlas
+    assert len(natives) > 1
+    assert sorted(name.rpartition("_")[0] for name in ours if name not in natives) == sorted(["forward", *taken])
 
 
 def test_a_product_is_added_with_one_rounding() -> None:

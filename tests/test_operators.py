@@ -14,6 +14,7 @@ from jax import lax
 from dsresearch import operators
 from dsresearch.operators import dense
 from dsresearch.operators.apart import apart
+from dsresearch.operators.blocks import block_count, in_blocks
 from dsresearch.operators.geometry import Geometry
 
 Floats = np.ndarray[Any, np.dtype[Any]]
@@ -358,7 +359,7 @@ def test_statistics_are_the_batchs_and_summed_in_float32() -> None:
     ],
 )
 def test_blocks_fill_the_cache_and_divide_the_batch(backend: str, batch: int, kib: int, blocks: int) -> None:
-    assert operators.block_count(backend, batch, kib * 1024) == blocks
+    assert block_count(backend, batch, kib * 1024) == blocks
 
 
 @pytest.mark.parametrize("trials", [1, 2])
@@ -376,7 +377,7 @@ def test_a_batch_in_blocks_is_the_batch(trials: int) -> None:
             return operators.with_moments(chain, x, weights, size)
 
         def plain(x: jax.Array, *weights: jax.Array) -> jax.Array:
-            return operators.in_blocks(chain, x, weights, size)
+            return in_blocks(chain, x, weights, size)
 
         def both(*given: jax.Array) -> Any:
             to_sums = operators.Moments(given[1][0], given[1][1])
@@ -429,6 +430,17 @@ def test_avg_pool_is_the_window_reduction_without_padded_pixels(
 
     found, wanted = in_float64(both, cotangent, x)
     close(found, wanted, 1e-13)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(5, 1), (3, 2)])
+def test_avg_pools_gradient_in_bfloat16_is_summed_in_float32(window: int, stride: int) -> None:
+    """It is float32's, rounded once."""
+    rng, size = np.random.default_rng(0), -(-9 // stride)
+    x, dy = (jnp.asarray(rng.standard_normal((2, n, n, 3)), jnp.bfloat16) for n in (9, size))
+    run = jax.jit(with_gradients(lambda x: operators.avg_pool(x, window, stride=stride)))
+    found = run(dy, x)
+    wanted = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), run(dy.astype(jnp.float32), x.astype(jnp.float32)))
+    jax.tree.map(np.testing.assert_array_equal, found, wanted)
 
 
 # --- the compiler -----------------------------------------------------------------------------------------------

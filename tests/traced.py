@@ -38,7 +38,7 @@ def multiply_adds(equation: Any) -> int:
 def traced(network: nn.Module, size: tuple[int, int], channels: int) -> Cost:
     """What a network really holds and computes: spatial convolutions are traced as the library's, for its shapes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(convolution, "algorithm", lambda backend, inputs, groups, native: "library")
+        patch.setattr(convolution, "algorithm", lambda backend, inputs, groups, ours: "library")
         image = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
         variables = jax.eval_shape(lambda x: network.init(jax.random.key(0), x, True), image)
         program = jax.make_jaxpr(lambda variables, x: network.apply(variables, x, False))(variables, image)

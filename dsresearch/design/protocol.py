@@ -26,11 +26,11 @@ class Protocol:
         threads: CPU threads a cell, set before jax starts; never follows the number of workers.
         devices: devices that share a cell (`exec_mode` sharded): the trials of a program, or, where it has one, every
             batch. CPU devices share the threads; those that share a batch are processes.
-        kernels: whose convolutions on a CPU: `xla`, or `native`, our own, which are faster (several times where a
-            filter reads few channels), or `fused`, the same with BatchNorm, ReLU and pooling around a module that is
-            a chain of convolutions, or `throughout`, the same inside modules with BatchNorm and ReLU between their
-            convolutions, too; where our own do not fit, all else. They need the extra `native`. A choice that computes
-            a network otherwise has bits of its own, and rows trained by it.
+        kernels: whose convolutions on a CPU. `xla`: XLA's. `native`: our own where they fit (float32, stride 1,
+            channels that fill vectors), XLA's elsewhere; several times as fast where a filter reads few channels.
+            `fused`: the same, and BatchNorm, ReLU and pooling around a module that is a chain of convolutions are taken
+            with it. `throughout`: also those between a module's convolutions. Ours use one thread a process (for more
+            cores set `devices`) and need the extra `native`. Each choice has bits of its own, and rows trained by it.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """

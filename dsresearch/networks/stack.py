@@ -32,7 +32,11 @@ def cheap_to_repeat(design: Design) -> bool:
 
 
 class Stack(nn.Module):
-    """Logits [N, classes] in float32 or wider, of pictures [N, H, W, C] as floating-point numbers."""
+    """Logits [N, classes] in float32 or wider, of pictures [N, H, W, C] as floating-point numbers.
+
+    Its gradient at the pictures is zero where their way is by kernels of our own (`fused`, `throughout`), whose stem
+    computes none.
+    """
 
     design: Design
     classes: int
@@ -41,13 +45,13 @@ class Stack(nn.Module):
     def __call__(self, x: Array, train: bool) -> Array:
         width = self.design.width
         kernel = self.param("stem", he(9 * x.shape[-1]), (3, 3, x.shape[-1], width))
-        z, sums = self.stem(x, kernel)
+        z, sums = self.stem(x, kernel, train)
         norm = "stem_norm"
         for stage, features in enumerate(self.design.widths):
             for block in range(self.design.depth):
                 affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
                 name = f"stage{stage}_block{block}"
-                z, sums = self.segment(z, affine, train, name, features, pool=stage > 0 and block == 0)
+                z, sums = self.stretch(z, affine, train, name, features, pool=stage > 0 and block == 0)
                 norm = f"{name}_norm"
         affine = BatchNorm(name=norm).affine(sums, z.size // z.shape[-1], train)
         return self.head(operators.apply_affine(z, affine, "relu"))
@@ -56,16 +60,16 @@ class Stack(nn.Module):
         """Whether pictures are taken from one BatchNorm to the next by kernels of our own, which need an extra."""
         return native.fused() and not self.is_initializing()
 
-    def stem(self, x: Array, kernel: Array) -> tuple[Array, operators.Moments]:
+    def stem(self, x: Array, kernel: Array, train: bool) -> tuple[Array, operators.Moments]:
         if self.by_our_own():
-            from dsresearch.operators.native import segment
+            from dsresearch.operators.native import stretch
 
-            if segment.fits(x, alone := [(kernel, 1, False)]):
-                return segment.through(x, None, alone)
+            if stretch.fits(x, alone := [(kernel, 1, False)]):
+                return stretch.through(x, None, alone, summed=train)
         size = math.prod(x.shape[1:3]) * kernel.shape[-1] * x.dtype.itemsize
         return operators.with_moments(operators.spatial_conv, x, kernel, size)
 
-    def segment(
+    def stretch(
         self, z: Array, affine: operators.Affine, train: bool, name: str, features: int, pool: bool
     ) -> tuple[Array, operators.Moments]:
         """From one BatchNorm's map to the next one's sums: map, ReLU, pooling where a stage begins, one module.
@@ -74,10 +78,10 @@ class Stack(nn.Module):
         nor where the gradient would compute a dense convolution anew.
         """
         if self.by_our_own():
-            from dsresearch.stretches import Stretches, takes
+            from dsresearch.stretches import Stretches, cut
 
-            if takes(self.variables["params"][name], self.design, z, features, pool):
-                return Stretches(self.design, features, name=name)(z, affine, pool, train)
+            if (made := cut(self.variables["params"][name], self.design, z, features, pool)) is not None:
+                return Stretches(self.design, name=name)(z, affine, made, train)
         module = SeparableModule(self.design, features, name=name)
 
         def enter(z: Array, affine: operators.Affine) -> Array:

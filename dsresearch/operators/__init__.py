@@ -3,8 +3,8 @@
 Pictures are NHWC, spatial kernels HWIO with shape (k, k, C / groups, outputs).
 """
 
-from dsresearch.operators.blocks import block_count, in_blocks, with_moments
-from dsresearch.operators.convolution import algorithm, path_conv, spatial_conv
+from dsresearch.operators.blocks import with_moments
+from dsresearch.operators.convolution import path_conv, spatial_conv
 from dsresearch.operators.normalise import (
     Affine,
     Moments,
@@ -21,11 +21,8 @@ __all__ = [
     "Affine",
     "Moments",
     "activate",
-    "algorithm",
     "apply_affine",
     "avg_pool",
-    "block_count",
-    "in_blocks",
     "join_paths",
     "max_pool",
     "moments",

@@ -17,15 +17,15 @@ Array = jax.Array
 
 
 def algorithm(
-    backend: str, inputs: int, groups: int, native: bool = False
+    backend: str, inputs: int, groups: int, ours: bool = False
 ) -> Literal["native", "taps", "patches", "dense", "library"]:
     """How a spatial convolution is computed, from the backend, the channels that a filter reads, and the groups.
 
-    `native` says that kernels of our own are asked for and fit (`operators.native`).
+    `ours` says that kernels of our own are asked for and fit (`operators.native`).
 
     | backend  | channels a filter reads      | algorithm | why (one core, [128, 32, 32, 32] and like it) |
     |----------|------------------------------|-----------|-----------------------------------------------|
-    | cpu      | any, where `native`          | native    | regular 21 to 23 ms a direction, dense 23 to 38 |
+    | cpu      | any, where `ours`            | native    | regular 21 to 23 ms a direction, dense 23 to 38 |
     | cpu      | 1                            | taps      | both gradients 10 ms; the library's 100 and more |
     | cpu      | up to 8, in 4 groups or more | taps      | 11 ms a channel, dense products 110 ms whatever the groups |
     | cpu      | 2 or 3                       | patches   | a stem's three directions 9 ms, dense 15 |
@@ -33,7 +33,7 @@ def algorithm(
     | gpu, tpu | 1                            | taps      | not measured: that XLA fuses them with their neighbours |
     | gpu, tpu | more                         | library   | not measured: that its routines serve groups |
     """
-    if native:
+    if ours:
         return "native"
     if backend == "cpu":
         if inputs == 1 or (groups >= 4 and inputs <= 8):
@@ -58,7 +58,7 @@ def spatial_conv(
     if channels != inputs * groups or outputs % groups:
         raise ValueError(f"kernel {kernel.shape} does not fit {channels} channels in {groups} groups")
     geometry = Geometry.of(x.shape[1:3], kernel.shape[:2], stride, dilation, padding)
-    match algorithm(jax.default_backend(), inputs, groups, native=_has_kernel(x, kernel, groups, geometry)):
+    match algorithm(jax.default_backend(), inputs, groups, ours=_has_kernel(x, kernel, groups, geometry)):
         case "native":
             from dsresearch.operators.native.convolution import correlate
 

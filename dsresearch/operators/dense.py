@@ -13,8 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dsresearch.operators.geometry import Geometry, Pads, wide_dtype
-from dsresearch.operators.taps import turned
+from dsresearch.operators.geometry import Geometry, Pads, turned, wide_dtype
 
 Array = jax.Array
 

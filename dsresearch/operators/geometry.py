@@ -93,6 +93,14 @@ class Geometry:
         return [(i, j) for i in range(self.window[0]) for j in range(self.window[1])]
 
 
+def turned(kernel: Array, groups: int) -> Array:
+    """The kernel of `Geometry.transposed`: turned round, and in every group the input and output channels exchanged."""
+    *window, inputs, outputs = kernel.shape
+    by_group = kernel[::-1, ::-1].reshape(*window, inputs, groups, outputs // groups)
+    exchanged = jnp.transpose(by_group, (0, 1, 4, 3, 2)).reshape(*window, outputs // groups, groups * inputs)
+    return apart(exchanged)  # small; fused, it would be turned anew for every pixel
+
+
 def wide_dtype(dtype: Any) -> Any:
     """The dtype of sums: float32, or float64 for float64."""
     return jnp.float64 if dtype == jnp.float64 else jnp.float32

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dsresearch.operators.apart import apart
-from dsresearch.operators.geometry import Geometry, wide_dtype
-from dsresearch.operators.taps import turned
+from dsresearch.operators.geometry import Geometry, turned, wide_dtype
 
 Array = jax.Array
 

@@ -55,11 +55,14 @@ max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(x: Array, window: int, *, stride: int = 1) -> Array:
-    """Mean over a window of [N, H, W, C] with SAME padding; padded pixels are not counted (as in TensorFlow)."""
+    """Mean over a window of [N, H, W, C] with SAME padding; padded pixels are not counted (as in TensorFlow).
+
+    Sums are taken in float32 or wider, those of the gradient too, because the picture is widened once for all taps.
+    """
     geometry = Geometry.of(x.shape[1:3], (window, window), stride, 1, "SAME")
     wide = wide_dtype(x.dtype)
-    padded = geometry.pad(x)
-    total = sum(geometry.tap(padded, i, j).astype(wide) for i, j in geometry.taps)
+    padded = geometry.pad(x).astype(wide)
+    total = sum(geometry.tap(padded, i, j) for i, j in geometry.taps)
     return (total * jnp.asarray(1.0 / window_counts(geometry), wide)).astype(x.dtype)
 
 

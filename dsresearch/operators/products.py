@@ -37,7 +37,13 @@ _product.defvjp(_product_forward, _product_backward)
 
 
 def pointwise(x: Array, weights: Array) -> Array:
-    """1x1 convolution of [..., C] with [C, N]: one 2-D product, summed in float32 (its weight gradient is one, too)."""
+    """1x1 convolution of [..., C] with [C, N]: one 2-D product, summed in float32 (its weight gradient is one, too).
+
+    Raises:
+        ValueError: the weights are of another number of channels.
+    """
+    if x.shape[-1:] != weights.shape[:-1]:
+        raise ValueError(f"weights {weights.shape} do not fit pictures {x.shape}")
     if x.ndim == 4 and native.chosen():
         from dsresearch.operators.native.convolution import product, product_fits
 
@@ -48,7 +54,13 @@ def pointwise(x: Array, weights: Array) -> Array:
 
 
 def join_paths(x: Array, weights: Array) -> Array:
-    """Expand every path and sum over the paths: [N, H, W, P, I] with [P, I, O] to [N, H, W, O] (ResNeXt's joining)."""
+    """Expand every path and sum over the paths: [N, H, W, P, I] with [P, I, O] to [N, H, W, O] (ResNeXt's joining).
+
+    Raises:
+        ValueError: the weights are of other paths or channels.
+    """
+    if x.shape[3:] != weights.shape[:2]:
+        raise ValueError(f"weights {weights.shape} do not fit paths {x.shape}")
     if native.chosen():
         return pointwise(x.reshape(*x.shape[:3], -1), weights.reshape(-1, weights.shape[2]))
     return _joined(x, weights)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dsresearch.operators.apart import apart
-from dsresearch.operators.geometry import Geometry, over_channels, wide_dtype
+from dsresearch.operators.geometry import Geometry, over_channels, turned, wide_dtype
 
 Array = jax.Array
 
@@ -43,14 +43,6 @@ def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: A
 
 
 taps.defvjp(_forward, _backward)
-
-
-def turned(kernel: Array, groups: int) -> Array:
-    """The kernel of the gradient: turned round, and in every group the input and output channels exchanged."""
-    *window, inputs, outputs = kernel.shape
-    by_group = kernel[::-1, ::-1].reshape(*window, inputs, groups, outputs // groups)
-    exchanged = jnp.transpose(by_group, (0, 1, 4, 3, 2)).reshape(*window, outputs // groups, groups * inputs)
-    return apart(exchanged)  # small; fused, it would be turned anew for every pixel
 
 
 def _repeated(x: Array, groups: int, outputs: int) -> list[Array]:

@@ -8,15 +8,23 @@
     target       machine code, as something that a compiled program may call
     calls        passages from arrays to arrays
     convolution  one convolution as a differentiable operator
-    segment      all from one BatchNorm's map to the next one's sums as another
+    stretch      all from one BatchNorm's map to the next one's sums as another
     inception    the parting and joining of towers as two more
+
+What they are made of, from small to large:
+
+    link     a convolution, and whether ReLU follows it
+    run      links whose results between them are cheaper to compute anew for the gradient than to keep
+    passage  one call: a batch, picture by picture, through a run
+    stretch  from one BatchNorm's map to the next one's sums: a run, or several
 
 XLA:CPU has fast routines for matrix products and for a dense convolution alone; a convolution in groups, or of few
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
-segments by them where a module is a chain of convolutions, and a batch goes through memory half as often; whoever asks
-for `throughout`, where BatchNorm and ReLU stand between them, too. Their bits differ from XLA's, and do not depend on
-how long the processor's vectors are. They need the extra `native`, which is imported when they are first used.
+a module that is a chain of convolutions as one stretch, and a batch goes through memory half as often; whoever asks for
+`throughout`, modules with BatchNorm and ReLU between their convolutions as several. Their bits differ from XLA's, and
+do not depend on how long the processor's vectors are. They need the extra `native`, which is imported when they are
+first used.
 """
 
 import os

@@ -152,7 +152,7 @@ class Code:
         return self.builder.select(self.builder.fcmp_ordered(">", a, b), then, otherwise)
 
     def maximum(self, a: Value, b: Value) -> Value:
-        """The larger; b where one of them is NaN."""
+        """The larger; b where one of them is NaN, so that a NaN in a is lost."""
         return self.where_above(a, b, a, b)
 
     def _call(self, intrinsic: str, gives: Value, *arguments: Value) -> Value:

@@ -5,10 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.geometry import Geometry, turned
 from dsresearch.operators.native.calls import backward, forward, has_vectors, shape_of
 from dsresearch.operators.native.passage import Passage
-from dsresearch.operators.taps import turned
 
 Array = jax.Array
 

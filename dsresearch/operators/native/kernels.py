@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
 
+LANES = (16, 8, 4)  # of a vector, where a processor has as many
+
 # What is held in registers at a time: 32 of 16 numbers with AVX-512, 16 of 8 with AVX2, which halves a longer vector.
 PIXELS = 8  # of a strip of the correlation
 SUMS = 24  # vectors of a kernel's gradient
@@ -22,8 +24,8 @@ INPUTS = 8  # that lanes pick from one vector before the next are picked
 
 
 @dataclass(frozen=True)
-class Convolution:
-    """A convolution: the sides of its result, its padding and kernel, a group's channels, and whether ReLU follows."""
+class Shape:
+    """Of a convolution: its result's sides, its padding and kernel, a group's channels, and whether ReLU follows."""
 
     height: int
     width: int
@@ -45,6 +47,11 @@ class Convolution:
         return self.groups * self.outputs
 
     @property
+    def made(self) -> tuple[int, int]:
+        """Sides of its result."""
+        return self.height, self.width
+
+    @property
     def read(self) -> tuple[int, int]:
         """Sides of the picture with its padding."""
         return self.height + self.kernel[0] - 1, self.width + self.kernel[1] - 1
@@ -60,10 +67,15 @@ class Convolution:
         """Whether it reads more than there is."""
         return self.read != self.stored
 
-    def transposed(self) -> "Convolution":
+    @property
+    def weights(self) -> tuple[int, int, int, int]:
+        """Shape of its kernel, [k, k, C / G, M]."""
+        return *self.kernel, self.inputs, self.filters
+
+    def transposed(self) -> "Shape":
         """The one that carries a gradient at the result back to the picture, by the kernel turned round."""
         pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.pads, strict=True))
-        return Convolution(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
+        return Shape(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
 
 
 class Plane(NamedTuple):
@@ -77,13 +89,13 @@ class Plane(NamedTuple):
     following: int = 0  # where there is none
 
 
-def lanes_of(shape: Convolution, most: int) -> int:
+def lanes_of(shape: Shape, most: int) -> int:
     """Outputs of a vector, at most so many; 0 where none lies within a group or holds whole ones.
 
     A group's last vector may repeat outputs of the one before. A processor does two vectors of 8 in the time of one of
     16, and none of 4 faster than one of 8; within a group is the faster unless the groups are shorter than that.
     """
-    allowed = [lanes for lanes in (16, 8, 4) if lanes <= most]
+    allowed = [lanes for lanes in LANES if lanes <= most]
     within = [lanes for lanes in allowed if lanes <= shape.outputs]
     square = shape.inputs == shape.outputs
     across = [lanes for lanes in allowed if square and lanes % shape.outputs == 0 and lanes <= shape.filters]
@@ -95,7 +107,7 @@ def lanes_of(shape: Convolution, most: int) -> int:
 class _Walk:
     """What both loops share: vectors of outputs, and the inputs that they read."""
 
-    def __init__(self, code: Code, shape: Convolution, most: int) -> None:
+    def __init__(self, code: Code, shape: Shape, most: int) -> None:
         self.code, self.shape, self.lanes = code, shape, max(1, lanes_of(shape, most))
         self.shared = self.lanes > shape.outputs  # a vector holds several groups
 
@@ -135,6 +147,38 @@ class _Walk:
         starts = [lane // size * size + first for lane in range(self.lanes)]
         return [code.pick(together, [start + c for start in starts]) for c in range(count)]
 
+    def strip(self, source: Plane, start: Value, kernel: Value, out: Value, count: int, side: int) -> list[Value]:
+        """`side` vectors of outputs from `out` on, of each of `count` pixels: sums over taps and inputs.
+
+        `start` is the offset of what the first pixel reads.
+        """
+        code, shape, (k_rows, k_columns) = self.code, self.shape, self.shape.kernel
+
+        def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
+            offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
+            element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
+            read = [self.inputs(source.array, code.sum(offset, p * source.pixel), first, inputs) for p in range(count)]
+            sums = list(sums)
+            for c, v in itertools.product(range(inputs), range(side)):
+                row = code.times(code.sum(element, c), shape.filters)
+                weights = code.load(kernel, code.sum(row, out, v * self.lanes), self.lanes)
+                for p in range(count):
+                    sums[p * side + v] = code.multiply_add(read[p][c], weights, sums[p * side + v])
+            return sums
+
+        def over_row(i: Value, sums: list[Value]) -> list[Value]:
+            if self.shared:
+                for j, (first, inputs) in itertools.product(range(k_columns), _chunks(shape.inputs, INPUTS)):
+                    sums = tap(i, j, first, inputs, sums)
+                return sums
+
+            def over_columns(j: Value, sums: list[Value]) -> list[Value]:
+                return code.loop(shape.inputs, lambda c, sums: tap(i, j, c, 1, sums), sums)
+
+            return code.loop(k_columns, over_columns, sums)
+
+        return code.loop(k_rows, over_row, [code.zeros(self.lanes)] * (count * side))
+
     def chunks(self, most: int, one: Callable[[Value, int], None]) -> None:
         """`one(first, count)` for the inputs of a group; which lanes are picked must be known here, so no loop then."""
         if not self.shared:
@@ -170,45 +214,15 @@ def _chunks(total: int, most: int) -> list[tuple[int, int]]:
     return [(first, min(most, total - first)) for first in range(0, total, most)]
 
 
-def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: Value, target: Plane) -> None:
+def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value, target: Plane) -> None:
     """y[p, m] = sum over taps t, inputs c of x[p + t, c] kernel[t, c, m], for x with its padding.
 
     A strip of neighbouring pixels and one or two vectors of outputs, of `most` lanes at most, are in registers at a
     time.
     """
     walk = _Walk(code, shape, most)
-    lanes, (k_rows, k_columns), filters = walk.lanes, shape.kernel, shape.filters
-    rows, width = walk.lines(source, target)
+    lanes, (rows, width) = walk.lanes, walk.lines(source, target)
     side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
-
-    def strip(start: Value, to: Value, out: Value, count: int) -> None:
-        """Outputs from `out` on of `count` pixels; `start` is the offset of what the first reads, `to` its own."""
-
-        def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
-            offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
-            element = code.sum(code.times(code.sum(code.times(i, k_columns), j), shape.inputs), first)
-            read = [walk.inputs(source.array, code.sum(offset, p * source.pixel), first, inputs) for p in range(count)]
-            sums = list(sums)
-            for c, v in itertools.product(range(inputs), range(side)):
-                weights = code.load(kernel, code.sum(code.times(code.sum(element, c), filters), out, v * lanes), lanes)
-                for p in range(count):
-                    sums[p * side + v] = code.multiply_add(read[p][c], weights, sums[p * side + v])
-            return sums
-
-        def over_row(i: Value, sums: list[Value]) -> list[Value]:
-            if walk.shared:
-                for j, (first, inputs) in itertools.product(range(k_columns), _chunks(shape.inputs, INPUTS)):
-                    sums = tap(i, j, first, inputs, sums)
-                return sums
-
-            def over_columns(j: Value, sums: list[Value]) -> list[Value]:
-                return code.loop(shape.inputs, lambda c, sums: tap(i, j, c, 1, sums), sums)
-
-            return code.loop(k_columns, over_columns, sums)
-
-        sums = code.loop(k_rows, over_row, [code.zeros(lanes)] * (count * side))
-        for p, v in itertools.product(range(count), range(side)):
-            code.store(sums[p * side + v], target.array, code.sum(to, p * target.pixel + v * lanes, out))
 
     def over_vectors(out: Value, entry: Value, _: int) -> None:
         def over_rows(h: Value, _: list[Value]) -> list[Value]:
@@ -217,7 +231,10 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
 
             def from_pixel(w: Value, count: int) -> None:
                 first = code.sum(start, code.times(w, source.pixel))
-                strip(first, code.sum(to, code.times(w, target.pixel)), out, count)
+                mine = code.sum(to, code.times(w, target.pixel))
+                sums = walk.strip(source, first, kernel, out, count, side)
+                for p, v in itertools.product(range(count), range(side)):
+                    code.store(sums[p * side + v], target.array, code.sum(mine, p * target.pixel + v * lanes, out))
 
             strips(code, width, PIXELS, from_pixel)
             return []
@@ -227,9 +244,7 @@ def correlate(code: Code, shape: Convolution, most: int, source: Plane, kernel: 
     walk.vectors(side, over_vectors)
 
 
-def add_kernel_gradient(
-    code: Code, shape: Convolution, most: int, source: Plane, behind: Plane, gradient: Value
-) -> None:
+def add_kernel_gradient(code: Code, shape: Shape, most: int, source: Plane, behind: Plane, gradient: Value) -> None:
     """gradient[t, c, m] += sum over pixels p of x[p + t, c] dy[p, m], for x with its padding and dy `behind`.
 
     As many of these sums as registers hold are taken over the pixels, and then added to the gradient.

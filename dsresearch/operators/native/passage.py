@@ -5,12 +5,16 @@ core's cache here: a picture is mapped while it is read, goes through its convol
 written; the gradient computes what lies between anew, picture by picture too (`bench.floor` counts these bytes).
 """
 
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Convolution, Plane, add_kernel_gradient, correlate
+from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
 from dsresearch.operators.native.pixels import Pixels
+
+Shapes = tuple[tuple[int, ...], ...]  # of arrays
 
 
 @dataclass(frozen=True)
@@ -25,15 +29,26 @@ class Passage:
         identity: whether what the first reads is added to what the last gives.
         beside: whether relu(z * gain + shift) of other pictures z is added to it.
         summed: whether sums and sums of squares of the result, channel by channel, are asked for.
+
+    Raises:
+        ValueError: a convolution reads other pictures than the one before gives, or an identity is added to others.
     """
 
     pictures: int
-    links: tuple[Convolution, ...]
+    links: tuple[Shape, ...]
     mapped: bool = False
     pooled: bool = False
     identity: bool = False
     beside: bool = False
     summed: bool = False
+
+    def __post_init__(self) -> None:
+        first, last = self.links[0], self.links[-1]
+        joints = [*itertools.pairwise(self.links), *([(last, first)] if self.identity else [])]
+        for link, following in joints:
+            made, read = (*link.made, link.filters), (*following.stored, following.channels)
+            if made != read:
+                raise ValueError(f"pictures {made} of a convolution do not fit what is {read}")
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -44,7 +59,19 @@ class Passage:
     @property
     def result(self) -> tuple[int, int]:
         """Sides of the pictures that it gives."""
-        return self.links[-1].height, self.links[-1].width
+        return self.links[-1].made
+
+    @property
+    def reads(self) -> list[Shapes]:
+        """Shapes of the pictures, of their map, of the kernels, and of what is beside with its map."""
+        x, weights = (self.pictures, *self.sides, self.links[0].channels), (link.weights for link in self.links)
+        beside = (self.gives, *[self.gives[-1:]] * 2) if self.beside else ()
+        return [(x,), (x[-1:],) * (2 * self.mapped), tuple(weights), beside]
+
+    @property
+    def gives(self) -> tuple[int, ...]:
+        """Shape of the result."""
+        return (self.pictures, *self.result, self.links[-1].filters)
 
 
 class Room(NamedTuple):
@@ -55,10 +82,33 @@ class Room(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Code, and how many numbers of scratch it wants as its last array."""
+    """Code, the shapes of the arrays that it takes and gives, and the numbers of scratch that are its last array."""
 
     text: str
+    takes: Shapes
+    gives: Shapes
     scratch: int
+
+
+class Arrays(NamedTuple):
+    """Shapes of the arrays that code takes and gives, in groups."""
+
+    takes: Sequence[Shapes]
+    gives: Sequence[Shapes]
+
+    def code(self, name: str) -> tuple[Code, list[list[Value]]]:
+        """The beginning of a function of these arrays and of scratch behind them, and all of them in their groups."""
+        counts = [len(group) for group in (*self.takes, *self.gives)]
+        code = Code(name, sum(counts) + 1)
+        return code, code.named(*counts, 1)
+
+    def written(self, code: Code, scratch: int) -> Written:
+        """The code, which ends here."""
+        return Written(code.text(), _flat(self.takes), _flat(self.gives), scratch)
+
+
+def _flat(groups: Iterable[Shapes]) -> Shapes:
+    return tuple(itertools.chain.from_iterable(groups))
 
 
 def forward(passage: Passage, most: int) -> Written:
@@ -66,29 +116,28 @@ def forward(passage: Passage, most: int) -> Written:
 
     In vectors of `most` lanes.
     """
-    links = passage.links
-    counts = (1, 2 * passage.mapped, len(links), 3 * passage.beside, 1, 2 * passage.summed, 1)
-    code = Code("forward", sum(counts))
-    (x,), affine, kernels, beside, (y,), totals, (scratch,) = code.named(*counts)
+    links, result = passage.links, passage.gives
+    arrays = Arrays(passage.reads, [(result,), (result[-1:],) * (2 * passage.summed)])
+    code, ((x,), affine, kernels, beside, (y,), totals, (scratch,)) = arrays.code("forward")
     way = _Way(code, passage, most, x, affine, kernels, scratch)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
         read, result = way.read(n), way.result(y, n)
         correlate(code, links[-1], most, read[-1].whole, kernels[-1], result)
         if passage.identity:
-            way.last.add(result, read[0].inside)
+            way.at_last.add(result, read[0].inside)
         if beside:
             z, gain, shift = beside
-            way.last.add_mapped(way.result(z, n), gain, shift, result)
+            way.at_last.add_mapped(way.result(z, n), gain, shift, result)
         if passage.summed:
-            way.last.add_sums(result, *totals)
+            way.at_last.add_sums(result, *totals)
         return []
 
     for total in totals:
         code.clear(total, links[-1].filters)
     code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch.size)
+    return arrays.written(code, way.scratch.size)
 
 
 def backward(passage: Passage, inward: bool, most: int) -> Written:
@@ -98,55 +147,32 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
     [dx, [dgain, dshift,]] *dkernels, [dz, its dgain, dshift,] scratch)`: the gradient at the result is
     dy + added + sloped * y, where the sums are asked for. `turned` are the kernels of the transposed convolutions.
     """
-    maps, links, others = 2 * passage.mapped, passage.links, 3 * passage.beside
-    arguments = (1, maps, len(links), len(links), others, 1, 3 * passage.summed)
-    counts = (*arguments, inward, maps * inward, len(links), others, 1)
-    code = Code("backward", sum(counts))
-    (x,), affine, kernels, turned, beside, (dy,), outer, *results = code.named(*counts)
+    links, result = passage.links, passage.gives
+    pictures, maps, weights, others = passage.reads
+    through_sums = (result, *[result[-1:]] * 2) if passage.summed else ()
+    turned_weights = tuple(link.transposed().weights for link in links)
+    takes = [pictures, maps, weights, turned_weights, others, (result,), through_sums]
+    arrays = Arrays(takes, [pictures * inward, maps * inward, weights, others])
+    code, ((x,), affine, kernels, turned, beside, (dy,), behind_sums, *results) = arrays.code("backward")
     inner, to_map, gradients, to_beside, (scratch,) = results
     way = _Way(code, passage, most, x, affine, kernels, scratch)
-    back = [link.transposed() for link in links]
-    rooms = [way.scratch.room(link) for link in back]
-    first = way.scratch.plane(links[0].stored, links[0].channels)
-
-    def behind(n: Value) -> Room:
-        """The gradient at the result."""
-        given = way.result(dy, n)
-        if passage.summed:
-            y, added, sloped = outer
-            way.last.add_slopes(given, way.result(y, n), added, sloped, rooms[-1].inside)
-        elif back[-1].padded:
-            way.last.copy(given, rooms[-1].inside)
-        else:
-            return Room(given, given)
-        return rooms[-1]
-
-    def before(i: int, n: Value) -> Room:
-        """Where the gradient at what link i reads goes."""
-        if i:
-            return rooms[i - 1]
-        plane = first if passage.mapped else way.picture(inner[0], n)
-        return Room(plane, plane)
+    back = _Back(way, turned, dy, behind_sums)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        read, at_result = way.read(n), behind(n)
+        read, at_result = way.read(n), back.enter(n)
         if beside:
             (z, gain, shift), (dz, *to_its_map) = beside, to_beside
-            way.last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
+            way.at_last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
         dy = at_result
         for i in reversed(range(len(links))):
             add_kernel_gradient(code, links[i], most, read[i].whole, dy.inside, gradients[i])
             if i == 0 and not inward:
                 return []
-            dx = before(i, n)
-            correlate(code, back[i], most, dy.whole, turned[i], dx.inside)
-            if i and links[i - 1].relu:
-                Pixels(code, links[i].stored, links[i].channels, most).relu_back(dx.inside, read[i].inside)
-            dy = dx
+            dy = back.through(i, n, dy, read[i], inner)
         if passage.identity:
-            way.first.add(dy.inside, at_result.inside)
+            way.at_first.add(dy.inside, at_result.inside)
         if passage.mapped:
-            way.leave(n, first, inner[0], to_map)
+            way.leave(n, dy.inside, inner[0], to_map)
         return []
 
     for gradient, link in zip(gradients, links, strict=True):
@@ -157,7 +183,7 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
         code.clear(total, links[-1].filters)
     code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
-    return Written(code.text(), way.scratch.size)
+    return arrays.written(code, way.scratch.size)
 
 
 class Scratch:
@@ -166,7 +192,7 @@ class Scratch:
     def __init__(self, code: Code, array: Value) -> None:
         self.code, self._array, self.size = code, array, 0
 
-    def room(self, link: Convolution) -> Room:
+    def room(self, link: Shape) -> Room:
         """For what a convolution reads."""
         (rows, columns), ((top, _), (left, _)) = link.read, link.pads
         row = columns * link.channels
@@ -202,8 +228,8 @@ class _Way:
         self.x, self.affine, self.kernels = x, affine, kernels
         self.scratch = Scratch(code, room)
         self.rooms = [self.scratch.room(link) for link in passage.links]
-        self.first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
-        self.last = Pixels(code, passage.result, passage.links[-1].filters, most)
+        self.at_first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
+        self.at_last = Pixels(code, passage.result, passage.links[-1].filters, most)
 
     def picture(self, array: Value, n: Value) -> Plane:
         """Picture n of the batch, or the gradient at it."""
@@ -228,9 +254,9 @@ class _Way:
         source, room = self.picture(self.x, n), self.rooms[0]
         if self.passage.mapped:
             gain, shift = self.affine
-            self.first.map(source, gain, shift, room.inside, self.passage.pooled)
+            self.at_first.map(source, gain, shift, room.inside, self.passage.pooled)
         elif self.passage.links[0].padded:
-            self.first.copy(source, room.inside)
+            self.at_first.copy(source, room.inside)
         else:
             return Room(source, source)
         return room
@@ -238,4 +264,41 @@ class _Way:
     def leave(self, n: Value, behind: Plane, dx: Value, to_map: list[Value]) -> None:
         """The gradients at x, gain and shift, from that at what the first link reads."""
         source, target, (gain, shift) = self.picture(self.x, n), self.picture(dx, n), self.affine
-        self.first.map_back(source, gain, shift, behind, target, to_map, self.passage.pooled)
+        self.at_first.map_back(source, gain, shift, behind, target, to_map, self.passage.pooled)
+
+
+class _Back:
+    """From the gradient at what pictures become to those at what the links read of them."""
+
+    def __init__(self, way: _Way, turned: list[Value], dy: Value, through_sums: list[Value]) -> None:
+        self.way, self.turned, self.dy, self.through_sums = way, turned, dy, through_sums
+        links = way.passage.links
+        self.links = [link.transposed() for link in links]
+        self.rooms = [way.scratch.room(link) for link in self.links]
+        self.first = way.scratch.plane(links[0].stored, links[0].channels)
+
+    def enter(self, n: Value) -> Room:
+        """The gradient at picture n's result: dy, and what comes through the sums where they are asked for."""
+        given, room = self.way.result(self.dy, n), self.rooms[-1]
+        if self.through_sums:
+            y, added, sloped = self.through_sums
+            self.way.at_last.add_slopes(given, self.way.result(y, n), added, sloped, room.inside)
+        elif self.links[-1].padded:
+            self.way.at_last.copy(given, room.inside)
+        else:
+            return Room(given, given)
+        return room
+
+    def through(self, i: int, n: Value, dy: Room, read: Room, dx: list[Value]) -> Room:
+        """The gradient at what link i reads, in front of a ReLU of the link before, from that at what it gives."""
+        code, most, links = self.way.code, self.way.most, self.way.passage.links
+        room = self.rooms[i - 1] if i else self._first(n, dx)
+        correlate(code, self.links[i], most, dy.whole, self.turned[i], room.inside)
+        if i and links[i - 1].relu:
+            Pixels(code, links[i].stored, links[i].channels, most).relu_back(room.inside, read.inside)
+        return room
+
+    def _first(self, n: Value, dx: list[Value]) -> Room:
+        """For what the first link reads: the gradient at the picture itself where no map stands between."""
+        plane = self.first if self.way.passage.mapped else self.way.picture(dx[0], n)
+        return Room(plane, plane)

@@ -7,7 +7,7 @@ whatever the processor's vectors hold.
 from collections.abc import Callable, Sequence
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Plane, vectors
+from dsresearch.operators.native.kernels import LANES, Plane, vectors
 
 
 class Pixels:
@@ -19,7 +19,7 @@ class Pixels:
 
     def __init__(self, code: Code, sides: tuple[int, int], channels: int, most: int) -> None:
         self.code, (self.rows, self.columns), self.channels = code, sides, channels
-        self.lanes = max((lanes for lanes in (16, 8, 4) if lanes <= min(most, channels)), default=1)
+        self.lanes = max((lanes for lanes in LANES if lanes <= min(most, channels)), default=1)
 
     def copy(self, source: Plane, target: Plane) -> None:
         """A picture from one plane to another."""
@@ -87,7 +87,11 @@ class Pixels:
         self._by_rows(some)
 
     def map(self, source: Plane, gain: Value, shift: Value, target: Plane, pooled: bool) -> None:
-        """relu(x * gain + shift), or its 2 x 2 maxima."""
+        """relu(x * gain + shift), or its 2 x 2 maxima.
+
+        Of four pixels the last one's NaN alone is kept, where `operators.max_pool` keeps any: that would take one more
+        comparison a pixel. In training none is lost, because a NaN in the sums makes the whole channel's map one.
+        """
         code, lanes = self.code, self.lanes
 
         def some(h: Value, c: Value, _: int) -> None:

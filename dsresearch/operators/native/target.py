@@ -60,13 +60,15 @@ def register(name: str, code: str, arguments: Sequence[int], results: Sequence[i
     target = f"dsresearch_{name}_{hashlib.sha256((code + handler).encode()).hexdigest()[:16]}"
     with _one_at_a_time:
         if target not in _engines:
-            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(_compile(target, code, handler))
+            engine = _compile(code, handler)
+            address = ctypes.CFUNCTYPE(ctypes.c_void_p)(engine.get_function_address(_ENTRY))
             jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(address), platform="cpu")
+            _engines[target] = engine  # last: what fails on the way is tried again by the next who asks
     return target
 
 
-def _compile(target: str, code: str, handler: str) -> int:
-    """Machine code of a kernel and its handler, kept under its target; gives the handler's address."""
+def _compile(code: str, handler: str) -> Any:
+    """An engine with the machine code of a kernel and its handler."""
     machine = _machine()
     module = binding.parse_assembly(code)
     module.link_in(binding.parse_assembly(handler))
@@ -76,9 +78,9 @@ def _compile(target: str, code: str, handler: str) -> int:
     tuning.loop_vectorization = tuning.slp_vectorization = False  # the code says itself what is a vector
     passes = binding.create_pass_builder(machine, tuning)
     passes.getModulePassManager().run(module, passes)
-    _engines[target] = engine = binding.create_mcjit_compiler(module, machine)
+    engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()
-    return int(engine.get_function_address(_ENTRY))
+    return engine
 
 
 def _handler(name: str, arguments: Sequence[int], results: Sequence[int]) -> str:

@@ -10,23 +10,24 @@ mean, and lays all four side by side.
 from dataclasses import dataclass
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Convolution, Plane, add_kernel_gradient, correlate
-from dsresearch.operators.native.passage import Scratch, Written, of_batch
+from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
+from dsresearch.operators.native.passage import Arrays, Scratch, Shapes, Written, of_batch
 from dsresearch.operators.native.pixels import Pixels
 
 
 @dataclass(frozen=True)
 class Parting:
-    """Pictures that are mapped, and pooled where asked for, and the products of them: of `ends` and of `starts`."""
+    """Pictures that are mapped, and pooled where asked for, and the shape of both products: of `ends` and `starts`."""
 
     pictures: int
-    products: tuple[Convolution, Convolution]
+    product: Shape
     pooled: bool
+    summed: bool
 
     @property
     def sides(self) -> tuple[int, int]:
         """Of the products."""
-        return self.products[0].stored
+        return self.product.stored
 
     @property
     def read(self) -> tuple[int, int]:
@@ -34,69 +35,93 @@ class Parting:
         rows, columns = self.sides
         return (2 * rows, 2 * columns) if self.pooled else (rows, columns)
 
+    @property
+    def source(self) -> Shapes:
+        """Shapes of the pictures and of their map."""
+        channels = self.product.channels
+        return (self.pictures, *self.read, channels), (channels,), (channels,)
+
+    @property
+    def made(self) -> tuple[int, ...]:
+        """Shape of what each product gives."""
+        return (self.pictures, *self.sides, self.product.filters)
+
 
 def part(form: Parting, most: int) -> Written:
-    """Code of `part(z, gain, shift, *kernels, ends, starts, total, squares, scratch)`: the sums are of the starts."""
-    code = Code("part", 10)
-    z, gain, shift, *kernels, ends, starts, total, squares, room = code.arrays
-    scratch, first = Scratch(code, room), form.products[0]
-    x = scratch.plane(form.sides, first.channels)
-    at_x, at_starts = Pixels(code, form.sides, first.channels, most), Pixels(code, form.sides, first.filters, most)
+    """Code of `part(z, gain, shift, *kernels, ends, starts, [total, squares,] scratch)`: the sums are of the starts."""
+    product, made = form.product, form.made
+    arrays = Arrays([form.source, (product.weights,) * 2], [(made, made), (made[-1:],) * (2 * form.summed)])
+    code, ((z, gain, shift), kernels, (ends, starts), sums, (room,)) = arrays.code("part")
+    scratch = Scratch(code, room)
+    x = scratch.plane(form.sides, product.channels)
+    at_x, at_starts = Pixels(code, form.sides, product.channels, most), Pixels(code, form.sides, product.filters, most)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        at_x.map(of_batch(code, z, n, form.read, first.channels), gain, shift, x, form.pooled)
-        results = [of_batch(code, products, n, form.sides, first.filters) for products in (ends, starts)]
-        for product, kernel, result in zip(form.products, kernels, results, strict=True):
+        at_x.map(of_batch(code, z, n, form.read, product.channels), gain, shift, x, form.pooled)
+        results = [of_batch(code, array, n, form.sides, product.filters) for array in (ends, starts)]
+        for kernel, result in zip(kernels, results, strict=True):
             correlate(code, product, most, x, kernel, result)
-        at_starts.add_sums(results[1], total, squares)
+        if sums:
+            at_starts.add_sums(results[1], *sums)
         return []
 
-    for sums in (total, squares):
-        code.clear(sums, first.filters)
+    for total in sums:
+        code.clear(total, product.filters)
     code.loop(form.pictures, picture)
-    return Written(code.text(), scratch.size)
+    return arrays.written(code, scratch.size)
 
 
 def part_back(form: Parting, most: int) -> Written:
     """Code of the gradients: `part_back(z, gain, shift, *turned, dends, dstarts, starts, added, sloped,
     dz, dgain, dshift, *dkernels, scratch)`; that at the starts is dstarts + added + sloped * starts.
     """
-    code = Code("part_back", 16)
-    groups = code.named(3, 2, 2, 3, 3, 2, 1)
+    product, made, back = form.product, form.made, form.product.transposed()
+    takes = [form.source, (back.weights,) * 2, (made, made), (made, made[-1:], made[-1:])]
+    arrays = Arrays(takes, [form.source, (product.weights,) * 2])
+    code, groups = arrays.code("part_back")
     (z, gain, shift), turned, behind, (starts, added, sloped), (dz, *to_map), gradients, (room,) = groups
-    scratch, first = Scratch(code, room), form.products[0]
-    x, dx, more = (scratch.plane(form.sides, first.channels) for _ in range(3))
-    to_starts = scratch.plane(form.sides, first.filters)
-    at_x, at_y = Pixels(code, form.sides, first.channels, most), Pixels(code, form.sides, first.filters, most)
+    scratch = Scratch(code, room)
+    x, dx, more = (scratch.plane(form.sides, product.channels) for _ in range(3))
+    to_starts = scratch.plane(form.sides, product.filters)
+    at_x, at_y = Pixels(code, form.sides, product.channels, most), Pixels(code, form.sides, product.filters, most)
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
-        source = of_batch(code, z, n, form.read, first.channels)
+        source = of_batch(code, z, n, form.read, product.channels)
         at_x.map(source, gain, shift, x, form.pooled)
-        to_ends, given, read = (of_batch(code, array, n, form.sides, first.filters) for array in (*behind, starts))
+        to_ends, given, read = (of_batch(code, array, n, form.sides, product.filters) for array in (*behind, starts))
         at_y.add_slopes(given, read, added, sloped, to_starts)
-        ways = zip(form.products, turned, (to_ends, to_starts), (dx, more), gradients, strict=True)
-        for product, back, dy, to, gradient in ways:
+        for kernel, dy, to, gradient in zip(turned, (to_ends, to_starts), (dx, more), gradients, strict=True):
             add_kernel_gradient(code, product, most, x, dy, gradient)
-            correlate(code, product.transposed(), most, dy, back, to)
+            correlate(code, back, most, dy, kernel, to)
         at_x.add(dx, more)
-        at_x.map_back(source, gain, shift, dx, of_batch(code, dz, n, form.read, first.channels), to_map, form.pooled)
+        at_x.map_back(source, gain, shift, dx, of_batch(code, dz, n, form.read, product.channels), to_map, form.pooled)
         return []
 
     for gradient in gradients:
-        code.clear(gradient, first.inputs * first.filters)
+        code.clear(gradient, product.inputs * product.filters)
     for total in to_map:
-        code.clear(total, first.channels)
+        code.clear(total, product.channels)
     code.loop(form.pictures, picture)
-    return Written(code.text(), scratch.size)
+    return arrays.written(code, scratch.size)
 
 
 @dataclass(frozen=True)
 class Joining:
-    """The last convolution of the double tower, and a mean over as large a window: a depthwise one with ones."""
+    """The last convolution of the double tower, and a mean over as large a window: a depthwise one with ones.
+
+    Raises:
+        ValueError: they do not read and give pictures of one shape.
+    """
 
     pictures: int
-    last: Convolution
-    mean: Convolution
+    last: Shape
+    mean: Shape
+    summed: bool
+
+    def __post_init__(self) -> None:
+        last, mean = self.last, self.mean
+        if {last.stored, last.made, mean.stored} != {mean.made} or {last.channels, last.filters} != {mean.filters}:
+            raise ValueError(f"towers of {mean.filters} channels are not joined by a kernel {last.weights}")
 
     @property
     def sides(self) -> tuple[int, int]:
@@ -108,15 +133,32 @@ class Joining:
         """Channels of each."""
         return self.last.filters
 
+    @property
+    def its_map(self) -> Shapes:
+        """Shapes of a tower's map."""
+        return (self.tower,), (self.tower,)
+
+    @property
+    def window(self) -> Shapes:
+        """Shapes of the mean's ones, and of its shares."""
+        return self.mean.weights, (*self.sides, self.tower)
+
+    def batch(self, towers: int) -> tuple[int, ...]:
+        """Shape of the batch's pictures, so many towers side by side."""
+        return (self.pictures, *self.sides, towers * self.tower)
+
 
 def join(form: Joining, most: int) -> Written:
-    """Code of `join(ends, middles, gain, shift, kernel, ones, shares, y, total, squares, scratch)`.
+    """Code of `join(ends, middles, gain, shift, kernel, ones, shares, y, [total, squares,] scratch)`.
 
     `ends` are [direct, of the mean], `middles` [single, double], of which the second is mapped; `shares` [H, W, tower]
     is one over the pixels of the picture under the window.
     """
-    code = Code("join", 11)
-    ends, middles, gain, shift, kernel, ones, shares, y, total, squares, room = code.arrays
+    pair, result = form.batch(2), form.batch(4)
+    takes = [(pair, pair), form.its_map, (form.last.weights,), form.window]
+    arrays = Arrays(takes, [(result,), (result[-1:],) * (2 * form.summed)])
+    code, groups = arrays.code("join")
+    (ends, middles), (gain, shift), (kernel,), (ones, shares), (y,), sums, (room,) = groups
     scratch, tower = Scratch(code, room), form.tower
     double, window = scratch.room(form.last), scratch.room(form.mean)
     added = scratch.plane(form.sides, tower)
@@ -134,28 +176,38 @@ def join(form: Joining, most: int) -> Written:
         at_tower.copy(summand, window.inside)
         correlate(code, form.mean, most, window.whole, ones, added)
         at_tower.scaled(added, _of_all(code, shares, form), to_mean)
-        at_all.add_sums(whole, total, squares)
+        if sums:
+            at_all.add_sums(whole, *sums)
         return []
 
-    for sums in (total, squares):
-        code.clear(sums, 4 * tower)
+    for total in sums:
+        code.clear(total, 4 * tower)
     code.clear(room, scratch.size)
     code.loop(form.pictures, picture)
-    return Written(code.text(), scratch.size)
+    return arrays.written(code, scratch.size)
 
 
 def join_back(form: Joining, most: int) -> Written:
     """Code of the gradients: `join_back(middles, gain, shift, turned, ones, shares, dy, y, added, sloped,
     dends, dmiddles, dgain, dshift, dkernel, scratch)`; that at the result is dy + added + sloped * y.
     """
-    code = Code("join_back", 16)
-    groups = code.named(3, 3, 4, 2, 3, 1)
-    (middles, gain, shift), (turned, ones, shares), outer, (dends, dmiddles), (*to_map, gradient), (room,) = groups
-    scratch, tower, back = Scratch(code, room), form.tower, form.last.transposed()
+    back, pair, result = form.last.transposed(), form.batch(2), form.batch(4)
+    takes = [(pair, *form.its_map), (back.weights, *form.window), (result, result, result[-1:], result[-1:])]
+    arrays = Arrays(takes, [(pair, pair), form.its_map, (form.last.weights,)])
+    code, groups = arrays.code("join_back")
+    (
+        (middles, gain, shift),
+        (turned, ones, shares),
+        (dy, y, added, sloped),
+        (dends, dmiddles),
+        to_map,
+        (gradient,),
+        (room,),
+    ) = groups
+    scratch, tower = Scratch(code, room), form.tower
     double, behind, window = scratch.room(form.last), scratch.room(back), scratch.room(form.mean.transposed())
     dx, whole = scratch.plane(form.sides, tower), scratch.plane(form.sides, 4 * tower)
     at_tower, at_all = Pixels(code, form.sides, tower, most), Pixels(code, form.sides, 4 * tower, most)
-    dy, y, added, sloped = outer
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
         given, result = (of_batch(code, array, n, form.sides, 4 * tower) for array in (dy, y))
@@ -180,7 +232,7 @@ def join_back(form: Joining, most: int) -> Written:
         code.clear(total, tower)
     code.clear(room, scratch.size)
     code.loop(form.pictures, picture)
-    return Written(code.text(), scratch.size)
+    return arrays.written(code, scratch.size)
 
 
 def _side_by_side(code: Code, plane: Plane, channels: int, count: int) -> list[Plane]:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry
-from dsresearch.operators.native.calls import backward, forward, has_vectors, shape_of
-from dsresearch.operators.native.kernels import Convolution
+from dsresearch.operators.geometry import Geometry, turned
+from dsresearch.operators.native.calls import backward, forward, has_vectors, moments, shape_of, through_sums
+from dsresearch.operators.native.kernels import Shape
 from dsresearch.operators.native.passage import Passage
 from dsresearch.operators.normalise import Affine, Moments
-from dsresearch.operators.taps import turned
 
 Array = jax.Array
 Link = tuple[Array, int, bool]  # a kernel [k, k, C / G, M], its groups, and whether ReLU follows
@@ -32,6 +31,8 @@ CHEAP = 32
 def fits(z: Array | jax.ShapeDtypeStruct, links: Sequence[Link], pool: bool = False, identity: bool = False) -> bool:
     """Whether `through` takes such pictures [N, H, W, C] through such convolutions."""
     even = not pool or (z.shape[1] % 2 == z.shape[2] % 2 == 0)
+    # What fills no vector is mapped, and its gradient computed, number by number. A stem, which reads as few channels
+    # and is one convolution alone, has neither map nor gradient.
     wide = z.shape[-1] >= 4 or len(links) == 1
     single = z.dtype == jnp.float32 and all(kernel.dtype == jnp.float32 for kernel, *_ in links)
     if not (even and wide and single):
@@ -47,25 +48,32 @@ def through(
     pool: bool = False,
     identity: bool = False,
     beside: Mapped | None = None,
+    summed: bool = True,
 ) -> tuple[Array, Moments]:
     """A map with ReLU, 2 x 2 maxima where asked for, the convolutions: [N, H, W, C] to [N, H', W', M], and its sums.
 
+    Where nobody reads these, as in evaluation, it need not be `summed`: they are zeros then.
     `identity` adds what the first convolution reads to what the last gives, `beside` other pictures [N, H', W', M].
     Without a map the pictures are data, which have no gradient. The gradient keeps z and the result alone, and what
     would cost more to compute anew than to keep.
+
+    Raises:
+        ValueError: channels or sides do not fit one another, or an identity goes around more than can be computed anew.
+        TypeError: an array is not of float32.
     """
     runs = _runs(z, links, pool)
-    if beside and beside.pictures.shape != (z.shape[0], runs[-1][-1].height, runs[-1][-1].width, runs[-1][-1].filters):
-        raise ValueError(f"pictures {beside.pictures.shape} cannot be added to what is made of {z.shape}")
+    if identity and len(runs) > 1:
+        raise ValueError(f"an identity goes around one run of convolutions, not {len(runs)}")
     kernels = [kernel for kernel, *_ in links]
     x, done = z, 0
     for number, run in enumerate(runs):
-        first, last = number == 0, number == len(runs) - 1
-        if not first:  # a ReLU behind the run before is taken where its result is read
+        at_first, at_last = number == 0, number == len(runs) - 1
+        if not at_first:  # a ReLU behind the run before is taken where its result is read
             affine = _unchanged(x) if runs[number - 1][-1].relu else None
-        added = beside if last else None
-        form = Passage(z.shape[0], run, affine is not None, first and pool, identity, added is not None, summed=last)
-        x, sums = _through(form, not first or form.mapped, x, affine, kernels[done : done + len(run)], added)
+        added = beside if at_last else None
+        flags = affine is not None, at_first and pool, identity, added is not None, at_last and summed
+        form = Passage(z.shape[0], run, *flags)
+        x, sums = _through(form, not at_first or form.mapped, x, affine, kernels[done : done + len(run)], added)
         done += len(run)
     return x, sums
 
@@ -74,10 +82,10 @@ def _unchanged(x: Array) -> Affine:
     return Affine(jnp.ones(x.shape[-1:], x.dtype), jnp.zeros(x.shape[-1:], x.dtype))
 
 
-def _runs(z: Array | jax.ShapeDtypeStruct, links: Sequence[Link], pool: bool) -> list[tuple[Convolution, ...]]:
+def _runs(z: Array | jax.ShapeDtypeStruct, links: Sequence[Link], pool: bool) -> list[tuple[Shape, ...]]:
     """The convolutions in runs: what is behind each is kept for the gradient, what is within is computed anew."""
     sides = tuple(side // 2 for side in z.shape[1:3]) if pool else z.shape[1:3]
-    runs: list[tuple[Convolution, ...]] = [()]
+    runs: list[tuple[Shape, ...]] = [()]
     for kernel, groups, relu in links:
         shape = shape_of(kernel, groups, Geometry.of(sides, kernel.shape[:2], 1, 1, "SAME"), relu)
         runs[-1] = (*runs[-1], shape)
@@ -92,7 +100,7 @@ def _through(
 ) -> tuple[Array, Moments]:
     """One run; zeros for sums that are not asked for."""
     y, *sums = forward(form, x, affine or [], kernels, jax.tree.leaves(beside))
-    return y, Moments(*sums) if sums else Moments(*[jnp.zeros(y.shape[-1:])] * 2)
+    return y, moments(sums, y)
 
 
 def _forward(
@@ -107,9 +115,9 @@ def _backward(
 ) -> tuple[Array, Affine | None, list[Array], Mapped | None]:
     x, affine, kernels, beside, y = saved
     dy, slopes = cotangents
-    outer = [dy, y, slopes.total, 2 * slopes.squares] if form.summed else [dy]
+    behind = [dy, *through_sums(y, slopes)] if form.summed else [dy]
     back = [turned(kernel, link.groups) for kernel, link in zip(kernels, form.links, strict=True)]
-    made = iter(backward(form, inward, x, affine or [], kernels, back, outer, jax.tree.leaves(beside)))
+    made = iter(backward(form, inward, x, affine or [], kernels, back, behind, jax.tree.leaves(beside)))
     to_x = next(made) if inward else jnp.zeros_like(x)
     to_map = Affine(next(made), next(made)) if form.mapped and inward else None
     to_kernels = [next(made) for _ in kernels]
