@@ -59,14 +59,14 @@ def cut(params: Mapping[str, Any], design: Design, z: Array, features: int, pool
     return made if _fits(made, z) else None
 
 
-def _fits(cut: Cut, z: Array | jax.ShapeDtypeStruct) -> bool:
+def _fits(taken: Cut, z: Array | jax.ShapeDtypeStruct) -> bool:
     """Whether our own kernels take such pictures through all of it."""
-    alone = len(cut.stretches) == 1
-    if cut.identity and cut.pool and not alone:
+    alone = len(taken.stretches) == 1
+    if taken.identity and taken.pool and not alone:
         return False
-    for number, (links, _) in enumerate(cut.stretches):
-        pool = cut.pool and number == 0
-        if not stretch.fits(z, links, pool, cut.identity and alone):
+    for number, (links, _) in enumerate(taken.stretches):
+        pool = taken.pool and number == 0
+        if not stretch.fits(z, links, pool, taken.identity and alone):
             return False
         sides = (side // 2 if pool else side for side in z.shape[1:3])
         z = jax.ShapeDtypeStruct((z.shape[0], *sides, links[-1][0].shape[-1]), z.dtype)
@@ -79,25 +79,25 @@ class Stretches(nn.Module):
     design: Design
 
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
+    def __call__(self, z: Array, affine: operators.Affine, taken: Cut, train: bool) -> Made:
         if self.design.formulation == "inception":
-            return _Towers(name="body")(z, affine, cut, train)
-        return _Chain(name="body")(z, affine, cut, train)
+            return _Towers(name="body")(z, affine, taken, train)
+        return _Chain(name="body")(z, affine, taken, train)
 
 
 class _Chain(nn.Module):
     """Convolutions one after another, with or without BatchNorms between them."""
 
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
-        *inner, last = cut.stretches
+    def __call__(self, z: Array, affine: operators.Affine, taken: Cut, train: bool) -> Made:
+        *inner, last = taken.stretches
         if not inner:
-            return stretch.through(z, affine, last.links, cut.pool, cut.identity, summed=train)
+            return stretch.through(z, affine, last.links, taken.pool, taken.identity, summed=train)
         x, its_map = z, affine
         for number, (links, norm) in enumerate(inner):
-            x, sums = stretch.through(x, its_map, links, cut.pool and number == 0, summed=train)
+            x, sums = stretch.through(x, its_map, links, taken.pool and number == 0, summed=train)
             its_map = _Inner(name=norm)(sums, math.prod(x.shape[:3]), train)
-        beside = stretch.Mapped(z, affine) if cut.identity else None
+        beside = stretch.Mapped(z, affine) if taken.identity else None
         return stretch.through(x, its_map, last.links, beside=beside, summed=train)
 
 
@@ -105,10 +105,10 @@ class _Towers(nn.Module):
     """Inception: its four towers part from the pictures at once, and are laid side by side at once."""
 
     @nn.compact
-    def __call__(self, z: Array, affine: operators.Affine, cut: Cut, train: bool) -> Made:
-        body, (starts, firsts) = self.variables["params"], cut.stretches
+    def __call__(self, z: Array, affine: operators.Affine, taken: Cut, train: bool) -> Made:
+        body, (starts, firsts) = self.variables["params"], taken.stretches
         ends = jnp.concatenate([body["direct"], body["pool"]], -1)[None, None]
-        outer, inner, sums = inception.parted(stretch.Mapped(z, affine), ends, starts.links[0][0], cut.pool, train)
+        outer, inner, sums = inception.parted(stretch.Mapped(z, affine), ends, starts.links[0][0], taken.pool, train)
         count = math.prod(inner.shape[:3])
         of_single, of_double = _halves(sums)
         single = _Inner(name="single_between")(of_single, count, train)

@@ -5,9 +5,19 @@ whatever the processor's vectors hold.
 """
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
 from dsresearch.operators.native.kernels import LANES, Plane, vectors
+
+
+class _Place(NamedTuple):
+    """A vector of a picture: its pixel and its first channel, and `repeated` as in `kernels.vectors`."""
+
+    row: Value
+    column: Value
+    channel: Value
+    repeated: int
 
 
 class Pixels:
@@ -43,48 +53,40 @@ class Pixels:
         """`value` of what the sources hold in every place; none of them may overlap the target."""
         code = self.code
 
-        def some(h: Value, c: Value, _: int) -> None:
-            def pixel(w: Value, _: list[Value]) -> list[Value]:
-                places = [(source, self._at(source, c, h, w)) for source in sources]
-                for source, at in places:
-                    self._announce(source, at)
-                read = [code.load(source.array, at, self.lanes) for source, at in places]
-                code.store(value(*read), target.array, self._at(target, c, h, w))
-                return []
+        def pixel(place: _Place) -> None:
+            offsets = [(source, self._at(source, place)) for source in sources]
+            for source, at in offsets:
+                self._announce(source, at)
+            read = [code.load(source.array, at, self.lanes) for source, at in offsets]
+            code.store(value(*read), target.array, self._at(target, place))
 
-            code.loop(self.columns, pixel)
-
-        self._by_rows(some)
+        self._each(pixel)
 
     def add(self, target: Plane, other: Plane) -> None:
         """Add another picture to one."""
         code = self.code
-        self._each(target, other, lambda value, more, repeated: code.add(value, code.without(more, repeated)))
+        self._change(target, other, lambda value, more, repeated: code.add(value, code.without(more, repeated)))
 
     def relu(self, target: Plane) -> None:
         """The ReLU of a picture, in its place."""
         code, zero = self.code, self.code.zeros(self.lanes)
-        self._each(target, target, lambda value, _, __: code.maximum(zero, value))
+        self._change(target, target, lambda value, _, __: code.maximum(zero, value))
 
     def relu_back(self, target: Plane, result: Plane) -> None:
         """The gradient in front of a ReLU in the place of that behind it."""
         code, zero = self.code, self.code.zeros(self.lanes)
-        self._each(target, result, lambda dy, y, _: code.where_above(y, zero, dy, zero))
+        self._change(target, result, lambda dy, y, _: code.where_above(y, zero, dy, zero))
 
-    def _each(self, target: Plane, other: Plane, value: Callable[[Value, Value, int], Value]) -> None:
-        """`value(target's, other's, repeated)` in every place; `repeated` as in `kernels.vectors`."""
+    def _change(self, target: Plane, other: Plane, value: Callable[[Value, Value, int], Value]) -> None:
+        """`value(target's, other's, repeated)` in every place of the target."""
         code = self.code
 
-        def some(h: Value, c: Value, repeated: int) -> None:
-            def pixel(w: Value, _: list[Value]) -> list[Value]:
-                places = [(plane.array, self._at(plane, c, h, w)) for plane in (target, other)]
-                mine, others = (code.load(array, at, self.lanes) for array, at in places)
-                code.store(value(mine, others, repeated), *places[0])
-                return []
+        def pixel(place: _Place) -> None:
+            offsets = [(plane.array, self._at(plane, place)) for plane in (target, other)]
+            mine, others = (code.load(array, at, self.lanes) for array, at in offsets)
+            code.store(value(mine, others, place.repeated), *offsets[0])
 
-            code.loop(self.columns, pixel)
-
-        self._by_rows(some)
+        self._each(pixel)
 
     def map(self, source: Plane, gain: Value, shift: Value, target: Plane, pooled: bool) -> None:
         """relu(x * gain + shift), or its 2 x 2 maxima.
@@ -92,41 +94,29 @@ class Pixels:
         Of four pixels the last one's NaN alone is kept, where `operators.max_pool` keeps any: that would take one more
         comparison a pixel. In training none is lost, because a NaN in the sums makes the whole channel's map one.
         """
-        code, lanes = self.code, self.lanes
+        code, zero = self.code, self.code.zeros(self.lanes)
 
-        def some(h: Value, c: Value, _: int) -> None:
-            by, plus, zero = code.load(gain, c, lanes), code.load(shift, c, lanes), code.zeros(lanes)
+        def pixel(place: _Place, by: Value, plus: Value) -> None:
+            largest = zero
+            for at in self._window(source, place, pooled):
+                self._announce(source, at)
+                mapped = code.multiply_add(code.load(source.array, at, self.lanes), by, plus)
+                largest = code.maximum(largest, mapped)
+            code.store(largest, target.array, self._at(target, place))
 
-            def pixel(w: Value, _: list[Value]) -> list[Value]:
-                largest = zero
-                for at in self._window(source, c, h, w, pooled):
-                    self._announce(source, at)
-                    mapped = code.multiply_add(code.load(source.array, at, lanes), by, plus)
-                    largest = code.maximum(largest, mapped)
-                code.store(largest, target.array, self._at(target, c, h, w))
-                return []
-
-            code.loop(self.columns, pixel)
-
-        self._by_rows(some)
+        self._each(pixel, gain, shift)
 
     def add_mapped(self, source: Plane, gain: Value, shift: Value, target: Plane) -> None:
         """Add relu(x * gain + shift) to a picture."""
-        code, lanes = self.code, self.lanes
+        code, zero = self.code, self.code.zeros(self.lanes)
 
-        def some(h: Value, c: Value, repeated: int) -> None:
-            by, plus, zero = code.load(gain, c, lanes), code.load(shift, c, lanes), code.zeros(lanes)
+        def pixel(place: _Place, by: Value, plus: Value) -> None:
+            at = self._at(source, place)
+            self._announce(source, at)
+            mapped = code.maximum(zero, code.multiply_add(code.load(source.array, at, self.lanes), by, plus))
+            code.add_to(target.array, self._at(target, place), code.without(mapped, place.repeated))
 
-            def pixel(w: Value, _: list[Value]) -> list[Value]:
-                at = self._at(source, c, h, w)
-                self._announce(source, at)
-                mapped = code.maximum(zero, code.multiply_add(code.load(source.array, at, lanes), by, plus))
-                code.add_to(target.array, self._at(target, c, h, w), code.without(mapped, repeated))
-                return []
-
-            code.loop(self.columns, pixel)
-
-        self._by_rows(some)
+        self._each(pixel, gain, shift)
 
     def map_back(
         self,
@@ -142,60 +132,71 @@ class Pixels:
 
         Of equal maxima the first gets the gradient; where the map gives nothing above zero none does.
         """
-        code, lanes = self.code, self.lanes
+        code, lanes, zero = self.code, self.lanes, self.code.zeros(self.lanes)
 
-        def some(h: Value, c: Value, repeated: int) -> None:
-            by, plus, zero = code.load(gain, c, lanes), code.load(shift, c, lanes), code.zeros(lanes)
+        def pixel(place: _Place, so_far: list[Value], by: Value, plus: Value) -> list[Value]:
+            to_gain, to_shift = so_far
+            dy = code.load(behind.array, self._at(behind, place), lanes)
+            read = [code.load(source.array, at, lanes) for at in self._window(source, place, pooled)]
+            mapped = [code.multiply_add(x, by, plus) for x in read]
+            parts, offsets = _to_the_largest(code, dy, mapped), self._window(target, place, pooled)
+            for x, value, part, at in zip(read, mapped, parts, offsets, strict=True):
+                kept = code.where_above(value, zero, part, zero)
+                code.store(code.multiply(kept, by), target.array, at)
+                self._announce(target, at)
+                to_gain, to_shift = code.multiply_add(kept, x, to_gain), code.add(to_shift, kept)
+            return [to_gain, to_shift]
 
-            def pixel(w: Value, so_far: list[Value]) -> list[Value]:
-                to_gain, to_shift = so_far
-                dy = code.load(behind.array, self._at(behind, c, h, w), lanes)
-                read = [code.load(source.array, at, lanes) for at in self._window(source, c, h, w, pooled)]
-                mapped = [code.multiply_add(x, by, plus) for x in read]
-                parts, places = _to_the_largest(code, dy, mapped), self._window(target, c, h, w, pooled)
-                for x, value, part, at in zip(read, mapped, parts, places, strict=True):
-                    kept = code.where_above(value, zero, part, zero)
-                    code.store(code.multiply(kept, by), target.array, at)
-                    self._announce(target, at)
-                    to_gain, to_shift = code.multiply_add(kept, x, to_gain), code.add(to_shift, kept)
-                return [to_gain, to_shift]
-
-            self._add(sums, c, repeated, code.loop(self.columns, pixel, [zero, zero]))
-
-        self._by_rows(some)
+        self._sum(pixel, sums, gain, shift)
 
     def add_sums(self, y: Plane, total: Value, squares: Value) -> None:
         """Add the sums of the channels, and of their squares."""
         code = self.code
 
-        def some(h: Value, c: Value, repeated: int) -> None:
-            def pixel(w: Value, so_far: list[Value]) -> list[Value]:
-                at = self._at(y, c, h, w)
-                self._announce(y, at)
-                value = code.load(y.array, at, self.lanes)
-                return [code.add(so_far[0], value), code.multiply_add(value, value, so_far[1])]
+        def pixel(place: _Place, so_far: list[Value]) -> list[Value]:
+            at = self._at(y, place)
+            self._announce(y, at)
+            value = code.load(y.array, at, self.lanes)
+            return [code.add(so_far[0], value), code.multiply_add(value, value, so_far[1])]
 
-            self._add((total, squares), c, repeated, code.loop(self.columns, pixel, [code.zeros(self.lanes)] * 2))
-
-        self._by_rows(some)
+        self._sum(pixel, (total, squares))
 
     def add_slopes(self, dy: Plane, y: Plane, added: Value, sloped: Value, target: Plane) -> None:
         """dy + added + sloped * y: what comes back through a result, and through the sums over it."""
         code, lanes = self.code, self.lanes
 
-        def some(h: Value, c: Value, _: int) -> None:
-            plus, by = code.load(added, c, lanes), code.load(sloped, c, lanes)
+        def pixel(place: _Place, plus: Value, by: Value) -> None:
+            at = self._at(dy, place)
+            for plane in (dy, y):
+                self._announce(plane, at)
+            through = code.add(code.load(dy.array, at, lanes), plus)
+            value = code.multiply_add(code.load(y.array, at, lanes), by, through)
+            code.store(value, target.array, self._at(target, place))
 
-            def pixel(w: Value, _: list[Value]) -> list[Value]:
-                at = self._at(dy, c, h, w)
-                for plane in (dy, y):
-                    self._announce(plane, at)
-                through = code.add(code.load(dy.array, at, lanes), plus)
-                value = code.multiply_add(code.load(y.array, at, lanes), by, through)
-                code.store(value, target.array, self._at(target, c, h, w))
-                return []
+        self._each(pixel, added, sloped)
 
-            code.loop(self.columns, pixel)
+    def _each(self, pixel: Callable[..., None], *of_channels: Value) -> None:
+        """`pixel(place, *numbers)` in every place, with the channels' numbers of some arrays [C]."""
+
+        def one(place: _Place, _: list[Value], *numbers: Value) -> list[Value]:
+            pixel(place, *numbers)
+            return []
+
+        self._sum(one, (), *of_channels)
+
+    def _sum(self, pixel: Callable[..., list[Value]], sums: Sequence[Value], *of_channels: Value) -> None:
+        """`so_far = pixel(place, so_far, *numbers)` along each row, from zeros, which is then added to the sums."""
+        code = self.code
+
+        def some(h: Value, c: Value, repeated: int) -> None:
+            numbers = [code.load(array, c, self.lanes) for array in of_channels]
+
+            def step(w: Value, so_far: list[Value]) -> list[Value]:
+                return pixel(_Place(h, w, c, repeated), so_far, *numbers)
+
+            of_row = code.loop(self.columns, step, [code.zeros(self.lanes)] * len(sums))
+            for total, value in zip(sums, of_row, strict=True):
+                code.add_to(total, c, code.without(value, repeated))
 
         self._by_rows(some)
 
@@ -208,22 +209,21 @@ class Pixels:
 
         self.code.loop(self.rows, row)
 
-    def _add(self, sums: Sequence[Value], c: Value, repeated: int, fresh: Sequence[Value]) -> None:
-        """Add a row's sums, each channel's once."""
-        for total, value in zip(sums, fresh, strict=True):
-            self.code.add_to(total, c, self.code.without(value, repeated))
+    def _at(self, plane: Plane, place: _Place) -> Value:
+        """Offset of a place."""
+        return self._offset(plane, place.row, place.column, place.channel)
 
-    def _at(self, plane: Plane, c: Value, h: Value, w: Value) -> Value:
-        """Offset of channel c of pixel (h, w)."""
+    def _offset(self, plane: Plane, h: Value, w: Value, c: Value) -> Value:
+        """Of channel c of pixel (h, w)."""
         code = self.code
         return code.sum(plane.offset, c, code.times(h, plane.row), code.times(w, plane.pixel))
 
-    def _window(self, plane: Plane, c: Value, h: Value, w: Value, pooled: bool) -> list[Value]:
+    def _window(self, plane: Plane, place: _Place, pooled: bool) -> list[Value]:
         """Offsets of the four pixels of the larger plane, row by row; or of the one."""
         code = self.code
         if not pooled:
-            return [self._at(plane, c, h, w)]
-        corner = self._at(plane, c, code.times(h, 2), code.times(w, 2))
+            return [self._at(plane, place)]
+        corner = self._offset(plane, code.times(place.row, 2), code.times(place.column, 2), place.channel)
         return [code.sum(corner, i * plane.row + j * plane.pixel) for i in (0, 1) for j in (0, 1)]
 
     def _announce(self, plane: Plane, at: Value) -> None:

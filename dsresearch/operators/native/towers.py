@@ -195,15 +195,8 @@ def join_back(form: Joining, most: int) -> Written:
     takes = [(pair, *form.its_map), (back.weights, *form.window), (result, result, result[-1:], result[-1:])]
     arrays = Arrays(takes, [(pair, pair), form.its_map, (form.last.weights,)])
     code, groups = arrays.code("join_back")
-    (
-        (middles, gain, shift),
-        (turned, ones, shares),
-        (dy, y, added, sloped),
-        (dends, dmiddles),
-        to_map,
-        (gradient,),
-        (room,),
-    ) = groups
+    (middles, gain, shift), (turned, ones, shares), (dy, y, added, sloped), *made, (room,) = groups
+    (dends, dmiddles), to_map, (gradient,) = made
     scratch, tower = Scratch(code, room), form.tower
     double, behind, window = scratch.room(form.last), scratch.room(back), scratch.room(form.mean.transposed())
     dx, whole = scratch.plane(form.sides, tower), scratch.plane(form.sides, 4 * tower)
