@@ -44,9 +44,9 @@ test-all: $(READY)  ## the whole test suite
 test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	$(PIP) install --quiet --no-build-isolation -e '.[peers]'
 	$(BIN)/python -m pytest -v tests/peers tests/test_bench_flax.py tests/test_layers.py tests/test_loss.py tests/test_optimiser.py
-	DSRESEARCH_KERNELS=native $(BIN)/python -m pytest -v tests/peers tests/test_bench_flax.py
-	DSRESEARCH_KERNELS=fused $(BIN)/python -m pytest -v tests/peers tests/test_bench_flax.py
-	DSRESEARCH_KERNELS=throughout $(BIN)/python -m pytest -v tests/peers tests/test_bench_flax.py
+	DSRESEARCH_KERNELS=native $(BIN)/python -m pytest -v tests/peers
+	DSRESEARCH_KERNELS=fused $(BIN)/python -m pytest -v tests/peers
+	DSRESEARCH_KERNELS=throughout $(BIN)/python -m pytest -v tests/peers
 
 test-parity: $(READY)  ## networks beside those of Keras and others, which are installed first; writes docs/parity.json
 	$(PIP) install --quiet --no-build-isolation -e '.[parity]'

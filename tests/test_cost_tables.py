@@ -165,4 +165,4 @@ def test_training_references_name_their_protocol_and_stay_in_range() -> None:
         assert 0 < result.value < (1 if result.metric.startswith("top") else 100)
         if result.metric == training.ACCURACY and result.data == "CIFAR-10":
             assert result.value > 85
-    assert "Remembered" in cost_tables.training_page()
+    assert "Not checked against the source" in cost_tables.training_page()

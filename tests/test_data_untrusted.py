@@ -207,7 +207,7 @@ def test_bounds_on_a_whole_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     for module, bound, most in (
         (archive, "MAX_ENTRIES", 20),
         (archive, "MAX_TOTAL", 500),
-        (importing, "MAX_PIXELS", 899),
+        (importing, "MAX_DECODED", 899),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(module, bound, most)

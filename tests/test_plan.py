@@ -249,7 +249,7 @@ def test_a_grid_of_keys_that_all_arms_read_varies_all_arms() -> None:
 
 def test_a_grid_of_keys_that_no_arm_reads_together_is_refused() -> None:
     with pytest.raises(InputError, match=r"design.middle, design.scale together are not allowed: no arm of 'xception'"):
-        planned("xception", choices={"design.middle": [2, 4], "design.scale": [True]})
+        planned(study="xception", choices={"design.middle": [2, 4], "design.scale": [True]})
 
 
 def test_one_value_changes_the_whole_study_controls_included() -> None:
