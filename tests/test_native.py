@@ -329,7 +329,7 @@ def test_a_study_by_these_kernels_says_so_and_learns_as_without(
 
 def test_a_study_by_these_kernels_throughout_is_not_the_fused_one(tmp_path: Path) -> None:
     """They differ where a BatchNorm stands inside the module, and say so; the curve is the same."""
-    fused, ours = (trained_by(asked, tmp_path / asked, "inception") for asked in ("fused", "throughout"))
+    fused, ours = (trained_by(asked, tmp_path / asked, "resnext") for asked in ("fused", "throughout"))
     assert (fused["kernels"], ours["kernels"]) == ("fused", "throughout")
     assert ours["params_sha256"] != fused["params_sha256"]
     assert ours["train_loss"] == pytest.approx(fused["train_loss"], rel=1e-3)
