@@ -1,6 +1,7 @@
 """From a request to the plan of cells."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +14,7 @@ from dsresearch import data
 from dsresearch.cli import main
 from dsresearch.data import Pictures
 from dsresearch.design import DTYPES, KERNELS, MATCHES, InputError, Recipe, replace
+from dsresearch.parser import build
 from dsresearch.record.store import Store
 from dsresearch.studies import PROFILES, STUDIES, Arm, Plan, Study, base_profile, custom_profile
 from dsresearch.studies.plan import Request, plan, refuse_large
@@ -281,6 +283,19 @@ def test_the_help_names_what_there_is(capsys: pytest.CaptureFixture[str]) -> Non
         said = " ".join(capsys.readouterr().out.split()).replace(" (default)", "")
         for names in lists:
             assert f" {', '.join(names)}" in said
+
+
+@pytest.mark.parametrize("command", ["run", "status", "report", "again", "compare", "verify", "cost", "data", "bench"])
+def test_what_the_help_teaches_is_what_the_command_takes(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        build().parse_args([command, "--help"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  dsresearch {command}")]
+    assert lines
+    for line in lines:
+        words = re.split(r" {2,}| > ", line.strip())[0].split()[1:]  # behind them: what it does, or a file
+        asked, settings = build().parse_known_args(words)
+        assert asked.command.startswith(command)
+        assert all("=" in word for word in settings)
 
 
 def test_setups_select_and_strangers_are_exploratory() -> None:

@@ -117,6 +117,7 @@ def test_a_look_leaves_a_folder_of_files_alone(tmp_path: Path) -> None:
     with restore.looked_into(Store(root)) as seen:
         assert len([folder for folder in seen.cells() if folder.result()]) == 13
         assert seen.protocol() == made.protocol()
+        assert not [*seen.root.rglob("*.parquet")]  # which would be read and written again for a line a cell
     assert sorted(path.name for path in root.iterdir()) == before
     assert not seen.root.exists()
     with restore.looked_into(made) as seen:
