@@ -26,7 +26,7 @@ reproduce: $(READY)  ## the Figure 4 study on the embedded digits: trains what i
 
 rebuild: $(READY)  ## every table, figure and number anew from the committed rows; says what differs from the committed ones
 	for rows in results/*/trials.csv; do $(BIN)/dsresearch report $$(dirname $$rows) >/dev/null; [ $$? -lt 2 ] || exit 1; done
-	sed -n 's/^<!-- [a-z0-9_]*: dsresearch \(.*\) -->$$/\1/p' README.md | sort -u | \
+	sed -n 's/^<!-- [a-z0-9_]*: dsresearch \(.*\) -->$$/\1/p' README.md docs/findings.md | sort -u | \
 	while read -r words; do $(BIN)/dsresearch $$words >/dev/null; [ $$? -lt 2 ] || exit 1; done
 	$(BIN)/dsresearch cost --tables docs
 	$(BIN)/python benchmarks/scale_page.py

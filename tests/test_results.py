@@ -1,4 +1,4 @@
-"""What is committed in results/ is whole and of the committed rows, and README's tables are theirs.
+"""What is committed in results/ is whole and of the committed rows, and the tables of the pages are theirs.
 
 That tables, figures and verdicts are what `report` draws of the rows, tests/test_paper.py shows, which draws them all.
 """
@@ -36,18 +36,28 @@ def test_the_committed_proofs_are_of_every_pair_of_formulations_and_hold() -> No
     assert proven == set(map(frozenset, combinations(formulations(), 2)))
 
 
-README = ROOT / "README.md"
-SHOWN = sorted(set(re.findall(r"dsresearch report (\S+) --into README.md", README.read_text(encoding="utf-8"))))
+PAGES = [ROOT / "README.md", ROOT / "docs" / "findings.md"]
+SHOWN = [
+    (page, folder)
+    for page in PAGES
+    for folder in sorted(set(re.findall(r"<!-- \w+: dsresearch report (\S+) --into", page.read_text(encoding="utf-8"))))
+]
 
 
-@pytest.mark.parametrize("folder", SHOWN)
-def test_readme_shows_what_the_committed_studies_say(folder: str) -> None:
+@pytest.mark.parametrize(("page", "folder"), SHOWN, ids=lambda value: getattr(value, "name", value))
+def test_the_pages_show_what_the_committed_studies_say(page: Path, folder: str) -> None:
     study = ROOT / folder
-    texts = page_texts(Analysis(read_study(study)), study, README)
-    content = README.read_text(encoding="utf-8")
-    assert injected(README, texts, study.name) == content
-    if study.name == "hybrid-digits-quick":
-        assert all(f"<!-- {name}: " in content for name in texts)
+    texts = page_texts(Analysis(read_study(study)), study, page)
+    content = page.read_text(encoding="utf-8")
+    assert injected(page, texts, study.name) == content
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_markers_of_a_page_name_the_page(page: Path) -> None:
+    """`make rebuild` runs the commands in the markers."""
+    commands = re.findall(r"<!-- \w+: dsresearch (.*) -->", page.read_text(encoding="utf-8"))
+    assert commands
+    assert all(command.endswith(f"--into {page.relative_to(ROOT)}") for command in commands)
 
 
 def test_no_path_of_a_machine_is_committed_with_the_results() -> None:
