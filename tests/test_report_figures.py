@@ -69,6 +69,15 @@ def test_f1_draws_every_trial(tmp_path: Path) -> None:
     assert len(rows) == sum(map(len, wrong.values()))
 
 
+def test_f2_says_which_arms_were_trained_elsewhere(tmp_path: Path) -> None:
+    there = write_study(
+        tmp_path / "a", change=lambda row: row | ({"device_kind": "x"} if row["arm"] == "resnext" else {})
+    )
+    here = write_study(tmp_path / "b")
+    said = [draw_trials.forest(Analysis(read_study(study))).caption for study in (there, here)]
+    assert said[0] == f"{said[1]} On another device_kind than the baseline's: resnext."
+
+
 def test_f3_is_the_noise_of_identical_formulations(tmp_path: Path) -> None:
     """For normal differences of SD s over T trials A averages s sqrt(2/pi), and B that over sqrt(T)."""
     wrong = good_study(trials=40, spread=30)

@@ -111,6 +111,7 @@ def forest(analysis: Analysis) -> Picture:
         "pp (grey band). Controls stand above the line. Hollow diamonds: the paper's absolute difference, whose sign "
         "it does not give, on either side."
     ) + matched_words(analysis.study.cells)
+    caption += _elsewhere_words(analysis)
     if why := crowded(analysis.study):
         return Picture("f2_forest", title, caption, absent=why)
     drawn, cells = _forest_rows(analysis)
@@ -132,6 +133,15 @@ def forest(analysis: Analysis) -> Picture:
             "f2_forest", figure, drawn, title=title, caption=caption, alt=_forest_alt(analysis, cells, drawn, narrow),
             source=source_of(analysis.study),
         )  # fmt: skip
+
+
+def _elsewhere_words(analysis: Analysis) -> str:
+    """Which of the arms were not trained where the baseline was."""
+    arms: dict[str, list[str]] = {}
+    for cell in analysis.study.cells:
+        if elsewhere := analysis.elsewhere(cell):
+            arms.setdefault(", ".join(elsewhere), []).append(cell.name)
+    return "".join(f" On another {what} than the baseline's: {', '.join(names)}." for what, names in arms.items())
 
 
 def _forest_alt(analysis: Analysis, cells: list[Cell], drawn: pd.DataFrame, narrow: float) -> str:

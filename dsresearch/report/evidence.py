@@ -77,6 +77,11 @@ class Analysis:
             return np.zeros(0)
         return np.asarray(self.pairs[cell]["d_pp"], dtype=np.float64)
 
+    def elsewhere(self, cell: Cell) -> list[str]:
+        """In what of its environment, such as `device_kind`, a cell is not as the baseline of its trials."""
+        named = self.pairs[cell]["environment"] if cell in self.pairs else ()
+        return list(dict.fromkeys(name for names in named for name in names.split(", ") if name))
+
     @functools.cached_property
     def rerun_differs(self) -> tuple[str, ...]:
         """Trials whose rerun is not the baseline of its own environment to the bit."""

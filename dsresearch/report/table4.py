@@ -186,8 +186,7 @@ def _statistics(analysis: Analysis, cell: Cell) -> tuple[dict[str, Any], list[st
     said = [f"bit-identical in {identical} of {len(pairs)}"] if identical else []
     if cell.control_kind == "split":
         said.append("other pictures")
-    elsewhere = dict.fromkeys(name for names in pairs["environment"] for name in names.split(", ") if name)
-    if elsewhere:
+    if elsewhere := analysis.elsewhere(cell):
         said.append(f"another {', '.join(elsewhere)} than the baseline's")
     if cell.control_kind == "rerun" and analysis.rerun_differs:
         said.append("NOT bit-identical: the study is INVALID")
