@@ -29,7 +29,7 @@ from dsresearch.statistics import (
 )
 from dsresearch.statistics.paired import Floats
 from dsresearch.statistics.power import planned
-from dsresearch.statistics.verdict import GATED_CONTROLS, word_at
+from dsresearch.statistics.verdict import GATED_CONTROLS, words_at
 
 REQUIRED_CONTROLS = ("rerun", "bit", "exact", "seed")
 _AT_ONCE = 1_000_000  # differences picture by picture that are held at once
@@ -333,8 +333,8 @@ class Analysis:
                 return None
             if found.word == "INVALID" and not found.gates["control_outside"]:
                 return None
-            given = self.evidence(reading, "width", {})
-            out += [(reading, margin, word_at(given, margin)) for margin in margins]
+            words = words_at(self.evidence(reading, "width", {}), margins)
+            out += [(reading, margin, word) for margin, word in zip(margins, words, strict=True)]
         return out
 
     def record(self) -> dict[str, Any]:

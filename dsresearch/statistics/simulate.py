@@ -6,7 +6,7 @@ import numpy as np
 
 from dsresearch.references.hybrid import GAPS
 from dsresearch.statistics.power import PLANNED_ERROR, run_sd
-from dsresearch.statistics.verdict import gates, word
+from dsresearch.statistics.verdict import gates, relations, word
 
 _RESAMPLES = 1_999  # random sign patterns above the trials that are counted exactly
 _BLOCK = 2_000  # studies at once
@@ -38,6 +38,7 @@ def chances(
         size = min(_BLOCK, studies - start)
         errors = rng.normal(means[:, None, None], spread, (len(means), size, trials))
         d = errors[1:] - errors[0]
-        words += list(word(gates(d[0], d[1:-2], d[-2:], margin, alpha, _RESAMPLES)))
+        relation = relations(d[0], d[1:-2], alpha, _RESAMPLES)[2]
+        words += list(word(gates(d[0], d[1:-2], d[-2:], relation, margin, alpha)))
     shares = {name: words.count(name) / studies for name in ("SUPPORTED", "NOT SUPPORTED")}
     return {**shares, "UNDECIDED": 1 - sum(shares.values())}

@@ -15,7 +15,7 @@ A study without a hybrid arm is NOT APPLICABLE. The 95 % stand for 1 - alpha. Th
 arrays, so that the simulation of its operating characteristics runs the very code that judges a study.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,11 +59,11 @@ def relations(candidate: Floats, rivals: Floats, alpha: float, resamples: int = 
     return np.stack(p), adjusted, np.where(adjusted < alpha, np.stack(sign), 0.0)
 
 
-def gates(
-    candidate: Floats, rivals: Floats, controls: Floats, margin: float, alpha: float, resamples: int = RESAMPLES
-) -> Gates:
-    """Rules 3 to 6 asked of differences in percentage points; `rivals` and `controls` are stacks of such arrays."""
-    relation = relations(candidate, rivals, alpha, resamples)[2]
+def gates(candidate: Floats, rivals: Floats, controls: Floats, relation: Floats, margin: float, alpha: float) -> Gates:
+    """Rules 3 to 6 asked of differences in percentage points; `rivals` and `controls` are stacks of such arrays.
+
+    `relation` is that of the rivals (`relations`), in which there is no margin.
+    """
     return Gates(
         control_outside=np.any(outside(controls, margin, alpha), axis=0),
         candidate_outside=outside(candidate, margin, alpha),
@@ -145,7 +145,7 @@ def judge(evidence: Evidence) -> Verdict:
     """The verdict on one reading of the hybrid."""
     broken = (*evidence.rerun_differs, *evidence.mixed_modes, *evidence.exactness_fails)
     lacking = _lacking(evidence)
-    answers = None if lacking or not evidence.candidate else _answers(evidence)
+    answers = None if lacking or not evidence.candidate else _answers(evidence, [evidence.margin])[0]
     shown = {
         "rerun_identical": not evidence.rerun_differs if evidence.rerun_tested else None,
         "one_execution_mode": not evidence.mixed_modes,
@@ -166,20 +166,19 @@ def judge(evidence: Evidence) -> Verdict:
     return Verdict(found, reasons, _qualifiers(evidence, found), shown)
 
 
-def _answers(evidence: Evidence, margin: float | None = None) -> Gates:
-    return gates(
-        np.asarray(evidence.differences[evidence.candidate]),
-        np.stack([evidence.differences[rival] for rival in evidence.rivals]),
-        np.stack([evidence.controls[control] for control in GATED_CONTROLS]),
-        evidence.margin if margin is None else margin,
-        evidence.alpha,
-    )
+def _answers(evidence: Evidence, margins: Iterable[float]) -> list[Gates]:
+    """The gates at each margin. Whether rivals are farther has no margin in it, takes longest, and is asked once."""
+    candidate = np.asarray(evidence.differences[evidence.candidate])
+    rivals = np.stack([evidence.differences[rival] for rival in evidence.rivals])
+    controls = np.stack([evidence.controls[control] for control in GATED_CONTROLS])
+    relation = relations(candidate, rivals, evidence.alpha)[2]
+    return [gates(candidate, rivals, controls, relation, margin, evidence.alpha) for margin in margins]
 
 
-def word_at(evidence: Evidence, margin: float) -> str:
-    """The word of rules 3 to 6 at another margin than the protocol's, of evidence that is complete: a sensitivity."""
-    found = str(word(_answers(evidence, margin)))
-    return "CONSISTENT" if found == "SUPPORTED" and evidence.candidate_class == "exact" else found
+def words_at(evidence: Evidence, margins: Sequence[float]) -> list[str]:
+    """The words of rules 3 to 6 at other margins than the protocol's, of evidence that is complete: a sensitivity."""
+    found = [str(word(answers)) for answers in _answers(evidence, margins)]
+    return ["CONSISTENT" if at == "SUPPORTED" and evidence.candidate_class == "exact" else at for at in found]
 
 
 def _lacking(evidence: Evidence) -> tuple[str, ...]:
