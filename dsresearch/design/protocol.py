@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from dsresearch.design.inputs import InputError, number, one_of, whole
 
-KERNELS = ("xla", "native", "fused", "throughout")
+KERNELS = ("xla", "native", "fused", "throughout", "winograd")
 SPLITS = ("stratified", "standard", "pool60k_hold6k", "test10k_sub6k")
 
 

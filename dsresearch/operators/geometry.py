@@ -95,10 +95,15 @@ class Geometry:
 
 def turned(kernel: Array, groups: int) -> Array:
     """The kernel of `Geometry.transposed`: turned round, and in every group the input and output channels exchanged."""
+    return exchanged(kernel[::-1, ::-1], groups)
+
+
+def exchanged(kernel: Array, groups: int) -> Array:
+    """A kernel [k, k, C / G, M] with the input and output channels of every group exchanged: [k, k, M / G, C]."""
     *window, inputs, outputs = kernel.shape
-    by_group = kernel[::-1, ::-1].reshape(*window, inputs, groups, outputs // groups)
+    by_group = kernel.reshape(*window, inputs, groups, outputs // groups)
     exchanged = jnp.transpose(by_group, (0, 1, 4, 3, 2)).reshape(*window, outputs // groups, groups * inputs)
-    return apart(exchanged)  # small; fused, it would be turned anew for every pixel
+    return apart(exchanged)  # small; fused, it would be exchanged anew for every pixel
 
 
 def wide_dtype(dtype: Any) -> Any:

@@ -36,17 +36,22 @@ from dsresearch.runtime import KERNELS_VARIABLE
 
 def chosen() -> bool:
     """Whether this process convolves with these kernels, as its `runtime.prepare` was told."""
-    return _asked("native", "fused", "throughout")
+    return _asked("native", "fused", "throughout", "winograd")
 
 
 def fused() -> bool:
     """Whether it takes a picture through a whole chain of convolutions at a time as well."""
-    return _asked("fused", "throughout")
+    return _asked("fused", "throughout", "winograd")
 
 
 def throughout() -> bool:
     """Whether it does so between the BatchNorms inside a module, too."""
-    return _asked("throughout")
+    return _asked("throughout", "winograd")
+
+
+def in_tiles() -> bool:
+    """Whether it saves products of a 3x3 convolution as well."""
+    return _asked("winograd")
 
 
 def _asked(*kernels: str) -> bool:

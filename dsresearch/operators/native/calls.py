@@ -3,6 +3,7 @@
 The code reads as many numbers as its form says, whatever it is given, so what is given is compared with the form here.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry
-from dsresearch.operators.native import passage, target
+from dsresearch.operators import native
+from dsresearch.operators.geometry import Geometry, turned
+from dsresearch.operators.native import passage, target, winograd
 from dsresearch.operators.native.kernels import Shape, lanes_of
 from dsresearch.operators.native.passage import Passage, Shapes, Written
 from dsresearch.operators.normalise import Moments
@@ -24,7 +26,18 @@ def shape_of(kernel: Array, groups: int, geometry: Geometry, relu: bool = False)
     """The shape of a convolution with a kernel [k, k, C / groups, M]; `relu` says whether ReLU follows it."""
     rows, columns, inputs, outputs = kernel.shape
     height, width = geometry.out
-    return Shape(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)
+    shape = Shape(height, width, geometry.pads, (rows, columns), groups, inputs, outputs // groups, relu)
+    return dataclasses.replace(shape, winograd=native.in_tiles() and winograd.saves(shape))
+
+
+def as_read(kernel: Array, shape: Shape) -> Array:
+    """A kernel [k, k, C / G, M] in the form in which a convolution of that shape reads it."""
+    return winograd.spectrum(kernel) if shape.winograd else kernel
+
+
+def turned_as_read(kernel: Array, shape: Shape) -> Array:
+    """The transposed convolution's, from a kernel in the form in which it is read."""
+    return (winograd.turned_spectrum if shape.winograd else turned)(kernel, shape.groups)
 
 
 def has_vectors(shape: Shape) -> bool:
@@ -51,7 +64,8 @@ def backward(
 ) -> list[Array]:
     """The gradients at x and its map, where `inward`, at the kernels, and at what is beside.
 
-    `back` are the kernels turned, `behind` the gradient at the result and, where it was summed, `through_sums`.
+    `kernels` are `as_read`, `back` these turned, `behind` is the gradient at the result and, where it was summed, what
+    `through_sums` gives.
     """
     return call(passage.backward, (form, inward), [x, *affine, *kernels, *back, *beside, *behind])
 

@@ -143,6 +143,10 @@ class Code:
         """a + b."""
         return self.builder.fadd(a, b)
 
+    def subtract(self, a: Value, b: Value) -> Value:
+        """a - b."""
+        return self.builder.fsub(a, b)
+
     def multiply(self, a: Value, b: Value) -> Value:
         """a * b."""
         return self.builder.fmul(a, b)

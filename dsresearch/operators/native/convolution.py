@@ -5,8 +5,9 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry, turned
-from dsresearch.operators.native.calls import backward, forward, has_vectors, shape_of
+from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.native.calls import as_read, backward, forward, has_vectors, shape_of, turned_as_read
+from dsresearch.operators.native.kernels import Shape
 from dsresearch.operators.native.passage import Passage
 
 Array = jax.Array
@@ -18,25 +19,30 @@ def fits(x: Array, kernel: Array, groups: int, geometry: Geometry) -> bool:
     return plain and has_vectors(shape_of(kernel, groups, geometry))
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def correlate(x: Array, kernel: Array, groups: int, geometry: Geometry) -> Array:
     """Correlate [N, H, W, C] with [k, k, C / groups, M] at stride 1: [N, H', W', M]."""
-    return forward(Passage(x.shape[0], (shape_of(kernel, groups, geometry),)), x, [], [kernel])[0]
+    shape = shape_of(kernel, groups, geometry)
+    return _correlate(shape, x, as_read(kernel, shape))
 
 
-def _forward(x: Array, kernel: Array, groups: int, geometry: Geometry) -> tuple[Array, tuple[Array, Array]]:
-    return correlate(x, kernel, groups, geometry), (x, kernel)
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _correlate(shape: Shape, x: Array, kernel: Array) -> Array:
+    return forward(Passage(x.shape[0], (shape,)), x, [], [kernel])[0]
 
 
-def _backward(groups: int, geometry: Geometry, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+def _forward(shape: Shape, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _correlate(shape, x, kernel), (x, kernel)
+
+
+def _backward(shape: Shape, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
     """Two calls, so that the one which nobody reads is not made."""
     x, kernel = saved
-    back = turned(kernel, groups)
-    alone = Passage(x.shape[0], (shape_of(kernel, groups, geometry),))
-    return correlate(dy, back, groups, geometry.transposed()), backward(alone, False, x, [], [kernel], [back], [dy])[0]
+    back = turned_as_read(kernel, shape)
+    alone = Passage(x.shape[0], (shape,))
+    return _correlate(shape.transposed(), dy, back), backward(alone, False, x, [], [kernel], [back], [dy])[0]
 
 
-correlate.defvjp(_forward, _backward)
+_correlate.defvjp(_forward, _backward)
 
 
 def product_fits(x: Array, weights: Array) -> bool:

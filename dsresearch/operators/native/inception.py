@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry, turned
-from dsresearch.operators.native.calls import call, moments, shape_of, through_sums
+from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.native.calls import as_read, call, moments, shape_of, through_sums, turned_as_read
 from dsresearch.operators.native.stretch import Mapped
 from dsresearch.operators.native.towers import Joining, Parting, join, join_back, part, part_back
 from dsresearch.operators.normalise import Affine, Moments
@@ -43,7 +43,7 @@ def _part_forward(form: Parting, source: Mapped, ends: Array, starts: Array) -> 
 def _part_backward(form: Parting, saved: Any, cotangents: Any) -> tuple[Mapped, Array, Array]:
     source, ends, starts, of_starts = saved
     to_ends, to_starts, slopes = cotangents
-    back = [turned(kernel, 1) for kernel in (ends, starts)]
+    back = [turned_as_read(kernel, form.product) for kernel in (ends, starts)]
     behind = [to_ends, to_starts, *through_sums(of_starts, slopes)]
     dz, gain, shift, *to_kernels = call(part_back, (form,), [*jax.tree.leaves(source), *back, *behind])
     return Mapped(dz, Affine(gain, shift)), to_kernels[0], to_kernels[1]
@@ -65,7 +65,7 @@ def joined(ends: Array, middles: Mapped, kernel: Array, summed: bool = True) -> 
     ones = jnp.ones((*kernel.shape[:2], 1, tower), jnp.float32)
     shares = jnp.broadcast_to(jnp.asarray(1 / window_counts(window)[0], jnp.float32), (*sides, tower))
     form = Joining(batch, shape_of(kernel, 1, window), shape_of(ones, tower, window), summed)
-    return _join(form, ends, middles, kernel, ones, shares)
+    return _join(form, ends, middles, as_read(kernel, form.last), ones, shares)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -87,7 +87,9 @@ def _join_backward(form: Joining, saved: Any, cotangents: Any) -> tuple[Array, M
     middles, kernel, ones, shares, y = saved
     dy, slopes = cotangents
     behind = [dy, *through_sums(y, slopes)]
-    made = call(join_back, (form,), [*jax.tree.leaves(middles), turned(kernel, 1), ones, shares, *behind])
+    made = call(
+        join_back, (form,), [*jax.tree.leaves(middles), turned_as_read(kernel, form.last), ones, shares, *behind]
+    )
     to_ends, dz, gain, shift, to_kernel = made
     return to_ends, Mapped(dz, Affine(gain, shift)), to_kernel, jnp.zeros_like(ones), jnp.zeros_like(shares)
 

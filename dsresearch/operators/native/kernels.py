@@ -25,7 +25,10 @@ INPUTS = 8  # that lanes pick from one vector before the next are picked
 
 @dataclass(frozen=True)
 class Shape:
-    """Of a convolution: its result's sides, its padding and kernel, a group's channels, and whether ReLU follows."""
+    """Of a convolution: its result's sides, its padding and kernel, a group's channels, and whether ReLU follows.
+
+    `winograd` says that its kernel is read, and its gradient given, as that of its tiles (`winograd`).
+    """
 
     height: int
     width: int
@@ -35,6 +38,7 @@ class Shape:
     inputs: int
     outputs: int
     relu: bool = False
+    winograd: bool = False
 
     @property
     def channels(self) -> int:
@@ -69,13 +73,15 @@ class Shape:
 
     @property
     def weights(self) -> tuple[int, int, int, int]:
-        """Shape of its kernel, [k, k, C / G, M]."""
-        return *self.kernel, self.inputs, self.filters
+        """Shape of its kernel as it is read, [k, k, C / G, M]."""
+        sides = (4, 4) if self.winograd else self.kernel
+        return *sides, self.inputs, self.filters
 
     def transposed(self) -> "Shape":
         """The one that carries a gradient at the result back to the picture, by the kernel turned round."""
         pads = tuple((k - 1 - before, k - 1 - after) for k, (before, after) in zip(self.kernel, self.pads, strict=True))
-        return Shape(*self.stored, pads, self.kernel, self.groups, self.outputs, self.inputs)  # type: ignore[arg-type]
+        channels = self.groups, self.outputs, self.inputs
+        return Shape(*self.stored, pads, self.kernel, *channels, winograd=self.winograd)  # type: ignore[arg-type]
 
 
 class Plane(NamedTuple):
@@ -110,6 +116,7 @@ class _Walk:
     def __init__(self, code: Code, shape: Shape, most: int) -> None:
         self.code, self.shape, self.lanes = code, shape, max(1, lanes_of(shape, most))
         self.shared = self.lanes > shape.outputs  # a vector holds several groups
+        self.side = 2 if shape.outputs % (2 * self.lanes) == 0 else 1  # vectors that are taken side by side
 
     def lines(self, source: Plane, target: Plane) -> tuple[int, int]:
         """Rows and pixels of a row, of source and target: all in one row where that is the same."""
@@ -117,7 +124,7 @@ class _Walk:
         gapless = all(plane.row == shape.width * plane.pixel for plane in (source, target))
         return (1, shape.height * shape.width) if gapless and shape.kernel == (1, 1) else (shape.height, shape.width)
 
-    def vectors(self, side: int, one: Callable[[Value, Value, int], None]) -> None:
+    def vectors(self, one: Callable[[Value, Value, int], None]) -> None:
         """`one(output, input, repeated)` for all outputs, `side` vectors at a time.
 
         Where the first of their outputs and of their inputs is; and how many of these outputs, at the ragged end of a
@@ -131,7 +138,7 @@ class _Walk:
                 output = code.sum(code.times(g, outputs), first)
                 one(output, output if self.shared else code.times(g, shape.inputs), repeated)
 
-            vectors(code, outputs, side * self.lanes, some)
+            vectors(code, outputs, self.side * self.lanes, some)
             return []
 
         code.loop(groups, over_groups)
@@ -147,12 +154,12 @@ class _Walk:
         starts = [lane // size * size + first for lane in range(self.lanes)]
         return [code.pick(together, [start + c for start in starts]) for c in range(count)]
 
-    def strip(self, source: Plane, start: Value, kernel: Value, out: Value, count: int, side: int) -> list[Value]:
+    def strip(self, source: Plane, start: Value, kernel: Value, out: Value, count: int) -> list[Value]:
         """`side` vectors of outputs from `out` on, of each of `count` pixels: sums over taps and inputs.
 
         `start` is the offset of what the first pixel reads.
         """
-        code, shape, (k_rows, k_columns) = self.code, self.shape, self.shape.kernel
+        code, shape, side, (k_rows, k_columns) = self.code, self.shape, self.side, self.shape.kernel
 
         def tap(i: Value, j: Value, first: Value, inputs: int, sums: list[Value]) -> list[Value]:
             offset = code.sum(start, code.times(i, source.row), code.times(j, source.pixel))
@@ -221,8 +228,7 @@ def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value,
     time.
     """
     walk = _Walk(code, shape, most)
-    lanes, (rows, width) = walk.lanes, walk.lines(source, target)
-    side = 2 if shape.outputs % (2 * lanes) == 0 else 1  # vectors side by side
+    lanes, side, (rows, width) = walk.lanes, walk.side, walk.lines(source, target)
 
     def over_vectors(out: Value, entry: Value, _: int) -> None:
         def over_rows(h: Value, _: list[Value]) -> list[Value]:
@@ -232,7 +238,7 @@ def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value,
             def from_pixel(w: Value, count: int) -> None:
                 first = code.sum(start, code.times(w, source.pixel))
                 mine = code.sum(to, code.times(w, target.pixel))
-                sums = walk.strip(source, first, kernel, out, count, side)
+                sums = walk.strip(source, first, kernel, out, count)
                 for p, v in itertools.product(range(count), range(side)):
                     code.store(sums[p * side + v], target.array, code.sum(mine, p * target.pixel + v * lanes, out))
 
@@ -241,7 +247,7 @@ def correlate(code: Code, shape: Shape, most: int, source: Plane, kernel: Value,
 
         code.loop(rows, over_rows)
 
-    walk.vectors(side, over_vectors)
+    walk.vectors(over_vectors)
 
 
 def add_kernel_gradient(code: Code, shape: Shape, most: int, source: Plane, behind: Plane, gradient: Value) -> None:
@@ -252,6 +258,7 @@ def add_kernel_gradient(code: Code, shape: Shape, most: int, source: Plane, behi
     walk = _Walk(code, shape, most)
     lanes, (k_rows, k_columns), filters = walk.lanes, shape.kernel, shape.filters
     rows, width = walk.lines(source, behind)
+    side = walk.side
 
     def some(i: Value, taps: int, first: Value, count: int, entry: Value, out: Value, repeated: int) -> None:
         """`taps` rows of the kernel from i, `count` inputs from `first` of the group at `entry`, some outputs."""
@@ -262,24 +269,27 @@ def add_kernel_gradient(code: Code, shape: Shape, most: int, source: Plane, behi
             below = code.sum(behind.offset, out, code.times(h, behind.row))
 
             def over_pixels(w: Value, sums: list[Value]) -> list[Value]:
-                dy_here = code.load(behind.array, code.sum(below, code.times(w, behind.pixel)), lanes)
+                here = code.sum(below, code.times(w, behind.pixel))
+                dy = [code.load(behind.array, code.sum(here, v * lanes), lanes) for v in range(side)]
                 offsets = [code.sum(start, t * source.row, code.times(code.sum(w, j), source.pixel)) for t, j in window]
                 read = [value for offset in offsets for value in walk.inputs(source.array, offset, first, count)]
-                return [code.multiply_add(value, dy_here, total) for value, total in zip(read, sums, strict=True)]
+                pairs = itertools.product(read, dy)
+                return [code.multiply_add(x, dy, total) for (x, dy), total in zip(pairs, sums, strict=True)]
 
             return code.loop(width, over_pixels, sums)
 
-        sums = code.loop(rows, over_rows, [code.zeros(lanes)] * (len(window) * count))
-        for number, ((t, j), c) in enumerate(itertools.product(window, range(count))):
+        sums = code.loop(rows, over_rows, [code.zeros(lanes)] * (len(window) * count * side))
+        for number, ((t, j), c, v) in enumerate(itertools.product(window, range(count), range(side))):
             element = code.sum(code.times(code.sum(code.times(code.sum(i, t), k_columns), j), shape.inputs), first, c)
-            code.add_to(gradient, code.sum(code.times(element, filters), out), code.without(sums[number], repeated))
+            at = code.sum(code.times(element, filters), out, v * lanes)
+            code.add_to(gradient, at, code.without(sums[number], repeated))
 
-    inputs = min(shape.inputs, max(1, SUMS // k_columns))
+    inputs = min(shape.inputs, max(1, SUMS // (k_columns * side)))
 
     def over_vectors(out: Value, entry: Value, repeated: int) -> None:
         def over_taps(i: Value, taps: int) -> None:
             walk.chunks(inputs, lambda first, count: some(i, taps, first, count, entry, out, repeated))
 
-        strips(code, k_rows, max(1, SUMS // (k_columns * inputs)), over_taps)
+        strips(code, k_rows, max(1, SUMS // (k_columns * inputs * side)), over_taps)
 
-    walk.vectors(1, over_vectors)
+    walk.vectors(over_vectors)

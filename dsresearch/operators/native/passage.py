@@ -6,13 +6,16 @@ written; the gradient computes what lies between anew, picture by picture too (`
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
+from dsresearch.operators.native.kernels import Plane, Shape
+from dsresearch.operators.native.loops import Loops
 from dsresearch.operators.native.pixels import Pixels
+from dsresearch.operators.native.rooms import Room, Scratch, of_batch
 
 Shapes = tuple[tuple[int, ...], ...]  # of arrays
 
@@ -74,13 +77,6 @@ class Passage:
         return (self.pictures, *self.result, self.links[-1].filters)
 
 
-class Room(NamedTuple):
-    """Where a picture lies that a convolution reads: with its padding, which is zeros, and without."""
-
-    whole: Plane
-    inside: Plane
-
-
 class Written(NamedTuple):
     """Code, the shapes of the arrays that it takes and gives, and the numbers of scratch that are its last array."""
 
@@ -123,7 +119,7 @@ def forward(passage: Passage, most: int) -> Written:
 
     def picture(n: Value, _: list[Value]) -> list[Value]:
         read, result = way.read(n), way.result(y, n)
-        correlate(code, links[-1], most, read[-1].whole, kernels[-1], result)
+        way.loops.correlate(links[-1], read[-1].whole, kernels[-1], result)
         if passage.identity:
             way.at_last.add(result, read[0].inside)
         if beside:
@@ -165,7 +161,7 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
             way.at_last.map_back(way.result(z, n), gain, shift, at_result.inside, way.result(dz, n), to_its_map, False)
         dy = at_result
         for i in reversed(range(len(links))):
-            add_kernel_gradient(code, links[i], most, read[i].whole, dy.inside, gradients[i])
+            way.loops.add_kernel_gradient(links[i], read[i].whole, dy.inside, gradients[i])
             if i == 0 and not inward:
                 return []
             dy = back.through(i, n, dy, read[i], inner)
@@ -176,7 +172,7 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
         return []
 
     for gradient, link in zip(gradients, links, strict=True):
-        code.clear(gradient, link.kernel[0] * link.kernel[1] * link.inputs * link.filters)
+        code.clear(gradient, math.prod(link.weights))
     for total in to_map:
         code.clear(total, links[0].channels)
     for total in to_beside[1:]:
@@ -184,38 +180,6 @@ def backward(passage: Passage, inward: bool, most: int) -> Written:
     code.clear(scratch, way.scratch.size)
     code.loop(passage.pictures, picture)
     return arrays.written(code, way.scratch.size)
-
-
-class Scratch:
-    """Room to work in: places for pictures, one after another in an array."""
-
-    def __init__(self, code: Code, array: Value) -> None:
-        self.code, self._array, self.size = code, array, 0
-
-    def room(self, link: Shape) -> Room:
-        """For what a convolution reads."""
-        (rows, columns), ((top, _), (left, _)) = link.read, link.pads
-        row = columns * link.channels
-        offset = self._take(rows * row)
-        inside = offset + top * row + left * link.channels
-        return Room(*(Plane(self._array, self.code.at(at), link.channels, row) for at in (offset, inside)))
-
-    def plane(self, sides: tuple[int, int], channels: int) -> Plane:
-        """For pictures without padding."""
-        rows, columns = sides
-        row = columns * channels
-        return Plane(self._array, self.code.at(self._take(rows * row)), channels, row)
-
-    def _take(self, size: int) -> int:
-        """So many numbers of the array, from a cache line's first on."""
-        offset, self.size = self.size, self.size + -(-size // 16) * 16
-        return offset
-
-
-def of_batch(code: Code, array: Value, n: Value, sides: tuple[int, int], channels: int) -> Plane:
-    """Picture n of an array of such pictures."""
-    row = sides[1] * channels
-    return Plane(array, code.times(n, sides[0] * row), channels, row, sides[0] * row)
 
 
 class _Way:
@@ -227,6 +191,7 @@ class _Way:
         self.code, self.passage, self.most = code, passage, most
         self.x, self.affine, self.kernels = x, affine, kernels
         self.scratch = Scratch(code, room)
+        self.loops = Loops(code, most, self.scratch)
         self.rooms = [self.scratch.room(link) for link in passage.links]
         self.at_first = Pixels(code, passage.links[0].stored, passage.links[0].channels, most)
         self.at_last = Pixels(code, passage.result, passage.links[-1].filters, most)
@@ -243,7 +208,7 @@ class _Way:
         """What every link reads of picture n."""
         read, links = [self._enter(n)], self.passage.links
         for link, following, kernel, room in zip(links, links[1:], self.kernels, self.rooms[1:], strict=False):
-            correlate(self.code, link, self.most, read[-1].whole, kernel, room.inside)
+            self.loops.correlate(link, read[-1].whole, kernel, room.inside)
             if link.relu:
                 Pixels(self.code, following.stored, following.channels, self.most).relu(room.inside)
             read.append(room)
@@ -293,7 +258,7 @@ class _Back:
         """The gradient at what link i reads, in front of a ReLU of the link before, from that at what it gives."""
         code, most, links = self.way.code, self.way.most, self.way.passage.links
         room = self.rooms[i - 1] if i else self._first(n, dx)
-        correlate(code, self.links[i], most, dy.whole, self.turned[i], room.inside)
+        self.way.loops.correlate(self.links[i], dy.whole, self.turned[i], room.inside)
         if i and links[i - 1].relu:
             Pixels(code, links[i].stored, links[i].channels, most).relu_back(room.inside, read.inside)
         return room

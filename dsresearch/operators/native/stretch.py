@@ -1,5 +1,6 @@
 """From one BatchNorm's map to the next one's sums by kernels of our own, with gradients (CPU, float32)."""
 
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -7,8 +8,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dsresearch.operators.geometry import Geometry, turned
-from dsresearch.operators.native.calls import backward, forward, has_vectors, moments, shape_of, through_sums
+from dsresearch.operators.geometry import Geometry
+from dsresearch.operators.native.calls import (
+    as_read,
+    backward,
+    forward,
+    has_vectors,
+    moments,
+    shape_of,
+    through_sums,
+    turned_as_read,
+)
 from dsresearch.operators.native.kernels import Shape
 from dsresearch.operators.native.passage import Passage
 from dsresearch.operators.normalise import Affine, Moments
@@ -64,7 +74,8 @@ def through(
     runs = _runs(z, links, pool)
     if identity and len(runs) > 1:
         raise ValueError(f"an identity goes around one run of convolutions, not {len(runs)}")
-    kernels = [kernel for kernel, *_ in links]
+    shapes = itertools.chain.from_iterable(runs)
+    kernels = [as_read(kernel, shape) for (kernel, *_), shape in zip(links, shapes, strict=True)]
     x, done = z, 0
     for number, run in enumerate(runs):
         at_first, at_last = number == 0, number == len(runs) - 1
@@ -116,7 +127,7 @@ def _backward(
     x, affine, kernels, beside, y = saved
     dy, slopes = cotangents
     behind = [dy, *through_sums(y, slopes)] if form.summed else [dy]
-    back = [turned(kernel, link.groups) for kernel, link in zip(kernels, form.links, strict=True)]
+    back = [turned_as_read(kernel, link) for kernel, link in zip(kernels, form.links, strict=True)]
     made = iter(backward(form, inward, x, affine or [], kernels, back, behind, jax.tree.leaves(beside)))
     to_x = next(made) if inward else jnp.zeros_like(x)
     to_map = Affine(next(made), next(made)) if form.mapped and inward else None

@@ -7,12 +7,15 @@ first convolution by a passage of two groups to `middles`. `join` takes the last
 mean, and lays all four side by side.
 """
 
+import math
 from dataclasses import dataclass
 
 from dsresearch.operators.native.code import Code, Value
-from dsresearch.operators.native.kernels import Plane, Shape, add_kernel_gradient, correlate
-from dsresearch.operators.native.passage import Arrays, Scratch, Shapes, Written, of_batch
+from dsresearch.operators.native.kernels import Plane, Shape
+from dsresearch.operators.native.loops import Loops
+from dsresearch.operators.native.passage import Arrays, Shapes, Written
 from dsresearch.operators.native.pixels import Pixels
+from dsresearch.operators.native.rooms import Scratch, of_batch
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ def part(form: Parting, most: int) -> Written:
     arrays = Arrays([form.source, (product.weights,) * 2], [(made, made), (made[-1:],) * (2 * form.summed)])
     code, ((z, gain, shift), kernels, (ends, starts), sums, (room,)) = arrays.code("part")
     scratch = Scratch(code, room)
+    loops = Loops(code, most, scratch)
     x = scratch.plane(form.sides, product.channels)
     at_x, at_starts = Pixels(code, form.sides, product.channels, most), Pixels(code, form.sides, product.filters, most)
 
@@ -60,7 +64,7 @@ def part(form: Parting, most: int) -> Written:
         at_x.map(of_batch(code, z, n, form.read, product.channels), gain, shift, x, form.pooled)
         results = [of_batch(code, array, n, form.sides, product.filters) for array in (ends, starts)]
         for kernel, result in zip(kernels, results, strict=True):
-            correlate(code, product, most, x, kernel, result)
+            loops.correlate(product, x, kernel, result)
         if sums:
             at_starts.add_sums(results[1], *sums)
         return []
@@ -81,6 +85,7 @@ def part_back(form: Parting, most: int) -> Written:
     code, groups = arrays.code("part_back")
     (z, gain, shift), turned, behind, (starts, added, sloped), (dz, *to_map), gradients, (room,) = groups
     scratch = Scratch(code, room)
+    loops = Loops(code, most, scratch)
     x, dx, more = (scratch.plane(form.sides, product.channels) for _ in range(3))
     to_starts = scratch.plane(form.sides, product.filters)
     at_x, at_y = Pixels(code, form.sides, product.channels, most), Pixels(code, form.sides, product.filters, most)
@@ -91,8 +96,8 @@ def part_back(form: Parting, most: int) -> Written:
         to_ends, given, read = (of_batch(code, array, n, form.sides, product.filters) for array in (*behind, starts))
         at_y.add_slopes(given, read, added, sloped, to_starts)
         for kernel, dy, to, gradient in zip(turned, (to_ends, to_starts), (dx, more), gradients, strict=True):
-            add_kernel_gradient(code, product, most, x, dy, gradient)
-            correlate(code, back, most, dy, kernel, to)
+            loops.add_kernel_gradient(product, x, dy, gradient)
+            loops.correlate(back, dy, kernel, to)
         at_x.add(dx, more)
         at_x.map_back(source, gain, shift, dx, of_batch(code, dz, n, form.read, product.channels), to_map, form.pooled)
         return []
@@ -160,6 +165,7 @@ def join(form: Joining, most: int) -> Written:
     code, groups = arrays.code("join")
     (ends, middles), (gain, shift), (kernel,), (ones, shares), (y,), sums, (room,) = groups
     scratch, tower = Scratch(code, room), form.tower
+    loops = Loops(code, most, scratch)
     double, window = scratch.room(form.last), scratch.room(form.mean)
     added = scratch.plane(form.sides, tower)
     at_tower, at_all = Pixels(code, form.sides, tower, most), Pixels(code, form.sides, 4 * tower, most)
@@ -172,9 +178,9 @@ def join(form: Joining, most: int) -> Written:
         at_tower.copy(direct, to_direct)
         at_tower.copy(single, to_single)
         at_tower.map(middle, gain, shift, double.inside, False)
-        correlate(code, form.last, most, double.whole, kernel, to_double)
+        loops.correlate(form.last, double.whole, kernel, to_double)
         at_tower.copy(summand, window.inside)
-        correlate(code, form.mean, most, window.whole, ones, added)
+        loops.correlate(form.mean, window.whole, ones, added)
         at_tower.scaled(added, _of_all(code, shares, form), to_mean)
         if sums:
             at_all.add_sums(whole, *sums)
@@ -198,6 +204,7 @@ def join_back(form: Joining, most: int) -> Written:
     (middles, gain, shift), (turned, ones, shares), (dy, y, added, sloped), *made, (room,) = groups
     (dends, dmiddles), to_map, (gradient,) = made
     scratch, tower = Scratch(code, room), form.tower
+    loops = Loops(code, most, scratch)
     double, behind, window = scratch.room(form.last), scratch.room(back), scratch.room(form.mean.transposed())
     dx, whole = scratch.plane(form.sides, tower), scratch.plane(form.sides, 4 * tower)
     at_tower, at_all = Pixels(code, form.sides, tower, most), Pixels(code, form.sides, 4 * tower, most)
@@ -213,14 +220,14 @@ def join_back(form: Joining, most: int) -> Written:
         at_tower.copy(single, to_single)
         at_tower.map(middle, gain, shift, double.inside, False)
         at_tower.copy(last, behind.inside)
-        add_kernel_gradient(code, form.last, most, double.whole, behind.inside, gradient)
-        correlate(code, back, most, behind.whole, turned, dx)
+        loops.add_kernel_gradient(form.last, double.whole, behind.inside, gradient)
+        loops.correlate(back, behind.whole, turned, dx)
         at_tower.map_back(middle, gain, shift, dx, to_middle, to_map, False)
         at_tower.scaled(mean, _of_all(code, shares, form), window.inside)
-        correlate(code, form.mean.transposed(), most, window.whole, ones, to_summand)
+        loops.correlate(form.mean.transposed(), window.whole, ones, to_summand)
         return []
 
-    code.clear(gradient, form.last.kernel[0] * form.last.kernel[1] * tower * tower)
+    code.clear(gradient, math.prod(form.last.weights))
     for total in to_map:
         code.clear(total, tower)
     code.clear(room, scratch.size)
