@@ -140,7 +140,7 @@ def test_scaling_varies_one_thing_at_a_time_and_measures_the_middle_once() -> No
         (["--devices", "16", "--threads", "16", "--network", "tiny"], "the 8 pictures of a batch"),
         (["--devices", "2", "--threads", "2", "--mode", "scaling"], "--devices=2 is not allowed with --mode scaling"),
         (["--threads", "4096"], "threads=4096"),
-        (["--kernels", "winograd"], "--kernels='winograd'"),
+        (["--kernels", "ours"], "--kernels='ours'"),
         (["--kernels", "fused"], "--kernels=fused is not allowed here: an accelerator computes by XLA's own"),
     ],
 )
@@ -173,7 +173,7 @@ def test_kernels_that_this_processor_lacks_are_refused(monkeypatch: pytest.Monke
     Request().check()
 
 
-@pytest.mark.parametrize("kernels", ["native", "fused", "throughout"])
+@pytest.mark.parametrize("kernels", ["native", "fused", "throughout", "winograd"])
 def test_no_row_of_an_accelerator_says_that_our_kernels_computed_it(
     kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,6 @@
 Most cases are small whole numbers, whose sums float32 holds exactly in any order: every number must be the oracle's.
 """
 
-import re
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +17,6 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from jax import lax
 from traced import equations
 
 from dsresearch import operators
@@ -31,72 +27,45 @@ from dsresearch.operators.blocks import block_count
 from dsresearch.operators.convolution import algorithm
 from dsresearch.operators.geometry import Geometry
 from dsresearch.runtime import KERNELS_VARIABLE
-from dsresearch.schema import trial_rows
 
 pytest.importorskip("llvmlite", reason="llvmlite is not installed (the extra `native`)")
+
+from convolving import (
+    Case,
+    Floats,
+    arrays,
+    compare,
+    dsresearch,
+    few,
+    fixed,
+    joined_plainly,
+    kernels_called,
+    kernels_named,
+    normals,
+    of_joined,
+    one_by_one,
+    oracle,
+    passed,
+    read,
+    sums_of,
+    the_same_by,
+    through_and_gradients,
+    towers,
+    trained_by,
+    value_and_gradients,
+    wanted,
+    what_they_do,
+    whole_numbers,
+)
 
 from dsresearch.operators.native import calls, convolution, inception, kernels, passage, stretch, target
 from dsresearch.operators.native.passage import Passage
 from dsresearch.stretches import Stretches, cut
 
-ROOT = Path(__file__).parents[1]
-Floats = np.ndarray[Any, np.dtype[Any]]
-Case = dict[str, Any]
-
 
 @pytest.fixture(autouse=True)
 def _native(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(KERNELS_VARIABLE, "native")
-
-
-def oracle(x: Any, kernel: Any, groups: int, padding: str, stride: int = 1) -> jax.Array:
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        padding,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-
-
-def value_and_gradients(function: Callable[..., jax.Array], x: Any, kernel: Any, dy: Any) -> list[Floats]:
-    """y, and the gradients of x and of the kernel where that of y is `dy`."""
-
-    def run(x: Any, kernel: Any, dy: Any) -> Any:
-        y, pullback = jax.vjp(function, x, kernel)
-        return y, *pullback(dy)
-
-    return [np.asarray(a) for a in jax.jit(run)(x, kernel, dy)]
-
-
-def wanted(x: Floats, kernel: Floats, dy: Floats, groups: int, padding: str) -> list[Floats]:
-    with jax.enable_x64(True):
-        wide = [jnp.asarray(a, jnp.float64) for a in (x, kernel, dy)]
-        return value_and_gradients(lambda x, k: oracle(x, k, groups, padding), *wide)
-
-
-def arrays(case: Case, draw: Callable[[tuple[int, ...]], Floats]) -> tuple[Floats, Floats, Floats]:
-    (height, width), (rows, columns), groups = case["size"], case["window"], case["groups"]
-    x = draw((case["batch"], height, width, groups * case["inputs"]))
-    kernel = draw((rows, columns, case["inputs"], groups * case["outputs"]))
-    cut = (rows - 1, columns - 1) if case["padding"] == "VALID" else (0, 0)
-    return x, kernel, draw((case["batch"], height - cut[0], width - cut[1], groups * case["outputs"]))
-
-
-def whole_numbers(seed: int) -> Callable[[tuple[int, ...]], Floats]:
-    rng = np.random.default_rng(seed)
-    return lambda shape: rng.integers(-4, 5, shape).astype(np.float32)
-
-
-def normals(seed: int) -> Callable[[tuple[int, ...]], Floats]:
-    rng = np.random.default_rng(seed)
-    return lambda shape: rng.normal(size=shape).astype(np.float32)
-
-
-def fixed(**changes: Any) -> Case:
-    usual = {"batch": 2, "size": (6, 8), "window": (3, 3), "padding": "SAME", "groups": 1, "inputs": 16, "outputs": 16}
-    return {**usual, **changes}
 
 
 @st.composite
@@ -174,16 +143,6 @@ def test_bits_do_not_depend_on_the_processors_vectors(
 
 SAME = Geometry.of((6, 8), (3, 3), 1, 1, "SAME")
 ONE, AROUND = (Geometry.of((4, 6), window, 1, 1, "SAME") for window in ((1, 1), (3, 3)))
-
-
-def kernels_named(program: jax.stages.Lowered) -> list[str]:
-    """Our kernels in a program, by names that tell one code from another."""
-    return re.findall(r"@dsresearch_(\w+)", program.as_text())
-
-
-def kernels_called(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Our kernels in a compiled program, by what they do."""
-    return [name.rpartition("_")[0] for name in kernels_named(jax.jit(function).lower(*arguments))]
 
 
 def test_the_kernels_are_taken_where_they_fit_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,22 +250,6 @@ def test_a_kernel_whose_registration_failed_is_registered_by_the_next_who_asks(m
     assert registered == [name, name]
 
 
-def dsresearch(*words: str | Path) -> str:
-    """What the command prints, in its processes."""
-    command = [sys.executable, "-m", "dsresearch", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def trained_by(kernels: str, folder: Path, setup: str = "separable") -> dict[str, Any]:
-    """The row of one trained model."""
-    said = ("run", "hybrid", "--profile", "smoke", "--setup", setup, "--trials", "1")
-    dsresearch(*said, f"protocol.kernels={kernels}", "--out", folder)
-    (row,) = trial_rows(folder / "trials.csv")
-    return row
-
-
 @pytest.fixture(scope="module")
 def by_xla(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The row of the model that is trained without these kernels."""
@@ -364,62 +307,6 @@ def test_the_network_is_the_same_in_blocks_and_whole(formulation: str, monkeypat
 
 
 # --- stretches -------------------------------------------------------------------------------------------------------
-
-Links = list[tuple[Any, int, bool]]
-
-
-def passed(
-    draw: Callable[[tuple[int, ...]], Floats], channels: int, features: int, size: tuple[int, int], pool: bool = False
-) -> tuple[Floats, Floats, operators.Affine, tuple[Floats, operators.Moments]]:
-    """Pictures, a pointwise kernel to so many features, a map, and a gradient at the result and its sums."""
-    height, width = (2 * side for side in size) if pool else size
-    affine = operators.Affine(draw((channels,)), draw((channels,)))
-    cotangents = draw((2, *size, features)), operators.Moments(draw((features,)), draw((features,)))
-    return draw((2, height, width, channels)), draw((1, 1, channels, features)), affine, cotangents
-
-
-def through_and_gradients(
-    z: Any, affine: Any, links: Links, pool: bool, cotangents: Any, identity: bool = False
-) -> list[Floats]:
-    """The result and its sums, and the gradients at z, the map and the kernels."""
-    rest = [link[1:] for link in links]
-
-    def run(z: Any, affine: Any, kernels: Any, cotangents: Any) -> Any:
-        def whole(z: Any, affine: Any, kernels: Any) -> Any:
-            given = [(kernel, *more) for kernel, more in zip(kernels, rest, strict=True)]
-            assert stretch.fits(z, given, pool, identity)
-            return stretch.through(z, affine, given, pool, identity)
-
-        made, pullback = jax.vjp(whole, z, affine, kernels)
-        return made, pullback(cotangents)
-
-    kernels = [kernel for kernel, *_ in links]
-    return [np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(z, affine, kernels, cotangents))]
-
-
-def one_by_one(z: Any, affine: Any, links: Links, pool: bool, cotangents: Any, identity: bool = False) -> list[Floats]:
-    """The same by the library's operations in float64."""
-
-    def whole(z: Any, affine: Any, kernels: Any) -> Any:
-        x = jax.nn.relu(z * affine.gain[None, None, None] + affine.shift[None, None, None])
-        first = x = operators.max_pool(x) if pool else x
-        for kernel, (_, groups, relu) in zip(kernels, links, strict=True):
-            x = oracle(x, kernel, groups, "SAME")
-            x = jax.nn.relu(x) if relu else x
-        x = x + first if identity else x
-        return x, operators.Moments(x.sum((0, 1, 2)), (x * x).sum((0, 1, 2)))
-
-    with jax.enable_x64(True):
-        arguments = z, affine, [kernel for kernel, *_ in links]
-        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (arguments, cotangents))
-        made, pullback = jax.vjp(whole, *wide[0])
-        return [np.asarray(a) for a in jax.tree.leaves((made, pullback(wide[1])))]
-
-
-def few(seed: int) -> Callable[[tuple[int, ...]], Floats]:
-    """Whole numbers so small that even the sums of squares are held exactly, with many equal maxima among them."""
-    rng = np.random.default_rng(seed)
-    return lambda shape: rng.integers(-1, 2, shape).astype(np.float32)
 
 
 CHAINS: dict[str, list[tuple[int, int, int, int]]] = {  # by window, inputs of a group, outputs, groups
@@ -522,11 +409,12 @@ MISFITS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.parametrize("asked", ["native", "winograd"])
 @pytest.mark.parametrize("name", MISFITS)
-def test_arrays_that_do_not_fit_are_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrays_that_do_not_fit_are_refused(name: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The code reads as many numbers as its form says: what is smaller would be read past its end, without a word."""
-    if name in ("a product's channels", "paths"):  # by whatever kernels
-        monkeypatch.setenv(KERNELS_VARIABLE, "xla")
+    by_whatever = name in ("a product's channels", "paths")
+    monkeypatch.setenv(KERNELS_VARIABLE, "xla" if by_whatever else asked)
     with pytest.raises(ValueError, match=r"must be \(|do not fit|an identity goes around|are not joined") as refusal:
         jax.eval_shape(MISFITS[name])
     assert "\n" not in str(refusal.value)
@@ -536,34 +424,6 @@ def test_arrays_that_do_not_fit_are_refused(name: str, monkeypatch: pytest.Monke
 def test_numbers_that_are_not_float32_are_refused(dtype: Any) -> None:
     with jax.enable_x64(True), pytest.raises(TypeError, match="must be float32"):
         jax.eval_shape(lambda: stretch.through(zeros(*Z.shape, dtype=dtype), MAP, [(PRODUCT, 1, False)]))
-
-
-def read(z: Any, affine: Any) -> Any:
-    """Pictures as the reader of a BatchNorm's sums reads them."""
-    return jax.nn.relu(z * affine.gain[None, None, None] + affine.shift[None, None, None])
-
-
-def sums_of(y: Any) -> operators.Moments:
-    return operators.Moments(y.sum((0, 1, 2)), (y * y).sum((0, 1, 2)))
-
-
-def made_and_gradients(function: Callable[..., Any], arguments: Any, cotangents: Any) -> list[Floats]:
-    def run(arguments: Any, cotangents: Any) -> Any:
-        made, pullback = jax.vjp(function, *arguments)
-        return made, pullback(cotangents)
-
-    return [np.asarray(a) for a in jax.tree.leaves(jax.jit(run)(arguments, cotangents))]
-
-
-def compare(ours: Callable[..., Any], plain: Callable[..., Any], arguments: Any, cotangents: Any) -> None:
-    """Results and gradients are the library's in float64, number for number."""
-    found = made_and_gradients(ours, arguments, cotangents)
-    with jax.enable_x64(True):
-        wide = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), (arguments, cotangents))
-        expected = made_and_gradients(plain, *wide)
-    assert max(np.abs(a).max() for a in expected) < 2**24  # else float32 would round
-    for a, b in zip(found, expected, strict=True):
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize(("size", "pool"), [((4, 4), False), ((3, 5), True)])
@@ -582,28 +442,6 @@ def test_towers_part_as_two_products_of_the_same_pictures(size: tuple[int, int],
         return first, second, sums_of(second)
 
     compare(ours, plain, (stretch.Mapped(z, affine), ends, starts), (dy, draw(dy.shape), slopes))
-
-
-def towers(draw: Callable[[tuple[int, ...]], Floats], channels: int, window: int) -> tuple[Any, Any]:
-    """What towers of so many channels are joined from, and the gradients at the result and its sums."""
-    ends, middles = (draw((2, 6, 5, 2 * channels)) for _ in range(2))
-    its_map = operators.Affine(draw((channels,)), draw((channels,)))
-    slopes = operators.Moments(draw((4 * channels,)), draw((4 * channels,)))
-    kernel = draw((window, window, channels, channels))
-    return (ends, stretch.Mapped(middles, its_map), kernel), (draw((2, 6, 5, 4 * channels)), slopes)
-
-
-def of_joined(joined: Callable[..., Any], given: tuple[Any, Any]) -> list[Floats]:
-    return made_and_gradients(joined, *given)
-
-
-def joined_plainly(ends: Any, middles: stretch.Mapped, kernel: Any) -> Any:
-    """The four towers by the library's operations."""
-    direct, summand = jnp.split(ends, 2, -1)
-    single, double = jnp.split(middles.pictures, 2, -1)
-    last = oracle(read(double, middles.affine), kernel, 1, "SAME")
-    y = jnp.concatenate([direct, single, last, operators.avg_pool(summand, kernel.shape[0])], -1)
-    return y, sums_of(y)
 
 
 @pytest.mark.parametrize("channels", [2, 4, 5, 16])
@@ -806,7 +644,7 @@ def test_the_network_with_batchnorms_inside_its_modules_is_the_network(
     network = Stack(Design(**{"width": 8, "depth": 1, **INNER, **settings}), 10)
     backwards = {"forward": "backward", "part": "part_back", "join": "join_back"}
     calls_of_it = ["forward", "backward"] + modules(name) * (forwards + [backwards[of] for of in forwards])
-    called = the_same_by(network, "throughout", 1e-2, monkeypatch)
+    called = what_they_do(the_same_by(network, "throughout", 1e-2, monkeypatch))
     assert sorted(called) == sorted(calls_of_it)
 
 
@@ -818,30 +656,8 @@ def test_the_network_of_single_stretches_is_the_network(
     network = Stack(Design(**{"width": 8, "depth": 1, **settings}), 10)
     # by another rounding a ReLU between two convolutions may open that was shut: a pixel's whole gradient
     limit = 1e-2 if "activation" in settings else 1e-4
-    called = the_same_by(network, "fused", limit, monkeypatch)
+    called = what_they_do(the_same_by(network, "fused", limit, monkeypatch))
     assert called.count("forward") == called.count("backward") >= 4  # the stem's and the three modules'
-
-
-def the_same_by(network: Stack, kernels: str, limit: float, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Loss, running statistics and gradients are XLA's, each within a share of its norm; gives the kernels called."""
-    images, noise = normals(23)((4, 8, 8, 3)), normals(24)
-    params, stats = draw(network, jax.random.key(0), (8, 8, 3))
-    # with its first scale and offset a BatchNorm in front of another one has no gradient but rounding
-    params = jax.tree.map(lambda leaf: leaf + 0.1 * noise(leaf.shape) if leaf.ndim == 1 else leaf, params)
-
-    def step(params: Any) -> Any:
-        def loss(params: Any) -> Any:
-            logits, new = network.apply({"params": params, "stats": stats}, images, True, mutable=["stats"])
-            return jnp.asarray(logits**2).sum(), new
-
-        return jax.value_and_grad(loss, has_aux=True)(params)
-
-    monkeypatch.setenv(KERNELS_VARIABLE, "xla")
-    expected = jax.jit(step)(params)
-    monkeypatch.setenv(KERNELS_VARIABLE, kernels)
-    for a, b in zip(jax.tree.leaves(jax.jit(lambda p: step(p))(params)), jax.tree.leaves(expected), strict=True):
-        assert np.linalg.norm(np.asarray(a) - b) <= limit * np.linalg.norm(b)
-    return kernels_called(lambda p: step(p), params)
 
 
 @pytest.mark.parametrize(
@@ -875,7 +691,7 @@ def test_what_is_no_chain_that_fits_is_computed_as_without(
     ours, xlas, natives = (kernels_named(program) for program in programs.values())
     assert not xlas
     assert len(natives) > 1
-    assert sorted(name.rpartition("_")[0] for name in ours if name not in natives) == sorted(["forward", *taken])
+    assert sorted(what_they_do([name for name in ours if name not in natives])) == sorted(["forward", *taken])
 
 
 def test_a_product_is_added_with_one_rounding() -> None:
