@@ -20,20 +20,22 @@ from dsresearch.design import KERNELS
 
 TURNS, STEPS = 5, 8
 WIDTHS = (16, 32)
+CASES = [(setup, width, 0) for width in WIDTHS for setup in FIGURE_4]
+CASES += [("grouped", width, groups) for width in WIDTHS for groups in (1, 2, 4)]
 ASKED = KERNELS[1:]  # our own; the tables of `dsresearch bench` have XLA's
 
 
-def measured(setup: str, width: int) -> dict[str, Any]:
-    """One setup at one width: its row."""
+def measured(setup: str, width: int, groups: int) -> dict[str, Any]:
+    """One setup at one width, in so many groups or in its own: its row."""
     from dsresearch.bench.ours import Ours
 
     network = dataclasses.replace(NETWORKS["cpu"], width=width, steps=STEPS)
     sides = {}
     for kernels in ASKED:
         os.environ[runtime.KERNELS_VARIABLE] = kernels  # read while the program is traced
-        sides[kernels] = Ours(case(network, setup, kernels=kernels))
+        sides[kernels] = Ours(case(network, setup, groups=groups, kernels=kernels))
     times = taking_turns({kernels: partial(side.run, 1) for kernels, side in sides.items()}, TURNS)  # epochs
-    row: dict[str, Any] = {"setup": setup, "width": width}
+    row: dict[str, Any] = {"setup": setup, "width": width, "groups": groups}
     for kernels, side in sides.items():
         row[f"{kernels}_ms"] = round(1e3 * statistics.median(times[kernels]) / STEPS, 1)
         row[f"{kernels}_compile_s"] = round(side.compile_s, 1)
@@ -43,4 +45,4 @@ def measured(setup: str, width: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    keep_rows(__doc__, [(setup, width) for width in WIDTHS for setup in FIGURE_4], measured, turns=TURNS, steps=STEPS)
+    keep_rows(__doc__, CASES, measured, turns=TURNS, steps=STEPS)
