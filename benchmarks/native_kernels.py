@@ -18,7 +18,7 @@ from one_core import keep_rows, taking_turns, times_as_fast
 
 from dsresearch import runtime
 
-BATCH, TURNS = 128, 9
+BATCH, TURNS = 128, 49
 # side, channels, groups, kernel side; 4 channels are a tower of Inception at width 16
 CASES = [(32, 16, groups, 3) for groups in (1, 2, 4, 8, 16)] + [(32, 32, groups, 3) for groups in (1, 2, 4, 32)]
 CASES += [(16, 64, 1, 3), (16, 64, 4, 3), (16, 64, 8, 3), (8, 128, 1, 3), (8, 128, 8, 3), (32, 4, 1, 3), (32, 8, 1, 3)]
