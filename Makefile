@@ -47,6 +47,7 @@ test-peers: $(READY)  ## the tests that need PyTorch, which is installed first
 	DSRESEARCH_KERNELS=native $(BIN)/python -m pytest -v tests/peers
 	DSRESEARCH_KERNELS=fused $(BIN)/python -m pytest -v tests/peers
 	DSRESEARCH_KERNELS=throughout $(BIN)/python -m pytest -v tests/peers
+	DSRESEARCH_KERNELS=winograd $(BIN)/python -m pytest -v tests/peers
 
 test-parity: $(READY)  ## networks beside those of Keras and others, which are installed first; writes docs/parity.json
 	$(PIP) install --quiet --no-build-isolation -e '.[parity]'

@@ -139,7 +139,7 @@ turn.
 
   dsresearch bench                                          the standard network of this device
   dsresearch bench --setup separable --against torch
-  dsresearch bench --kernels throughout --devices 2 --threads 2     our own kernels, a process a core
+  dsresearch bench --kernels winograd --devices 2 --threads 2     our own kernels, a process a core
   dsresearch bench --mode scaling --to results/measurements         against width, depth, batch and trials
 """
 

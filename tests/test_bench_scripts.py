@@ -54,7 +54,7 @@ def test_what_is_measured_is_kept_when_a_later_case_fails(
     assert list(tmp_path.iterdir()) == [file]
 
 
-@pytest.mark.parametrize(("profile", "kernels"), [("full", "throughout"), ("quick", "xla")])
+@pytest.mark.parametrize(("profile", "kernels"), [("full", "winograd"), ("quick", "xla")])
 def test_arms_side_by_side_train_by_the_kernels_of_their_profile(
     profile: str, kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

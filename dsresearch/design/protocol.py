@@ -29,8 +29,10 @@ class Protocol:
         kernels: whose convolutions on a CPU. `xla`: XLA's. `native`: our own where they fit (float32, stride 1,
             channels that fill vectors), XLA's elsewhere; several times as fast where a filter reads few channels.
             `fused`: the same, and BatchNorm, ReLU and pooling around a module that is a chain of convolutions are taken
-            with it. `throughout`: also those between a module's convolutions. Ours use one thread a process (for more
-            cores set `devices`) and need the extra `native`. Each choice has bits of its own, and rows trained by it.
+            with it. `throughout`: also those between a module's convolutions. `winograd`: and a 3x3 convolution of
+            groups of eight channels or more by 16 products in place of 36 (minimal filtering). Ours use one thread a
+            process (for more cores set `devices`) and need the extra `native`. Each choice has bits of its own, and
+            rows trained by it.
         margin: equivalence margin M in percentage points.
         alpha: significance level.
     """

@@ -2,6 +2,9 @@
 
     code         a thin layer over llvmlite: loops, vectors
     kernels      the two loops of a convolution of one picture, as code
+    winograd     the same two of a 3x3 with fewer products, as code
+    loops        whichever of these a convolution's shape asks for
+    rooms        where pictures lie meanwhile
     pixels       what stands between convolutions of one picture, as code
     passage      a batch's way through convolutions that follow one another, forward and back, as code
     towers       where Inception's towers part from a picture, and where they are laid side by side, as code
@@ -22,8 +25,9 @@ XLA:CPU has fast routines for matrix products and for a dense convolution alone;
 channels, is made of these with much waste. Whoever asks for these kernels (`protocol.kernels=native`) gets them for
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
 a module that is a chain of convolutions as one stretch, and a batch goes through memory half as often; whoever asks for
-`throughout`, modules with BatchNorm and ReLU between their convolutions as several. Their bits differ from XLA's, and
-do not depend on how long the processor's vectors are. They need the extra `native`, which is imported when they are
+`throughout`, modules with BatchNorm and ReLU between their convolutions as several; whoever asks for `winograd`, all of
+that and 3x3 convolutions of eight channels or more by fewer products. Their bits differ from XLA's, and do not depend on
+how long the processor's vectors are. They need the extra `native`, which is imported when they are
 first used.
 """
 
