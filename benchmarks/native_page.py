@@ -19,6 +19,7 @@ STEPS = {
     "native": ("benchmarks/2026-11-29-cpu-native.json", "measurements/bench-cpu-native-groups.json"),
     "fused": ("benchmarks/2026-11-29-cpu-fused.json",),
     "throughout": ("benchmarks/2026-11-30-cpu-throughout.json", "measurements/bench-cpu-throughout-groups.json"),
+    "winograd": ("benchmarks/2026-12-01-cpu-winograd.json",),
 }
 CHOICES = ROOT / "results" / "measurements" / "kernels.json"
 
@@ -29,18 +30,12 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def operators() -> str:
-    """A line an operator: milliseconds of ours and XLA's, forward and back, and the ratio of their turns."""
-    head = (
-        "convolution",
-        "forward, ms",
-        "XLA's",
-        "ratio",
-        "GFLOP/s",
-        "kernel gradient, ms",
-        "XLA's",
-        "ratio",
-        "GFLOP/s",
-    )
+    """A line an operator: milliseconds of ours and XLA's, forward and back, and the ratio of their turns.
+
+    And how many times as fast ours is by fewer products.
+    """
+    columns = ("{}, ms", "XLA's", "ratio", "GFLOP/s", "`winograd`, times as fast")
+    head = ("convolution", *(column.format(what) for what in ("forward", "kernel gradient") for column in columns))
     lines = []
     for row in rows(OPERATORS):
         side, k, channels = row["pixels"], row["kernel"], row["channels"]
@@ -50,38 +45,43 @@ def operators() -> str:
         both = []
         for what in ("forward", "gradient"):
             times = [f"{row[f'{what}_{kernels}_ms']:.2f}" for kernels in ("native", "xla")]
+            fewer = row.get(f"{what}_winograd_ratio")
             both += [*times, f"{row[f'{what}_ratio']:.1f}", f"{row[f'{what}_gflop_per_s']:.0f}"]
+            both.append("–" if fewer is None else f"{fewer:.2f}")
         lines.append((name, *both))
     return table(head, lines)
 
 
 def choices() -> str:
     """A line a setup and width: milliseconds of a step by each choice of kernels, and times as fast as by `native`."""
-    lines = []
+    lines, asked = [], ("fused", "throughout", "winograd")
     for row in rows(CHOICES):
         ratios = [
             f"{row[f'{kernels}_ratio']:.2f} [{row[f'{kernels}_ratio_min']:.2f}, {row[f'{kernels}_ratio_max']:.2f}]"
-            for kernels in ("fused", "throughout")
+            for kernels in asked
         ]
-        times = [f"{row[f'{kernels}_ms']:.1f}" for kernels in ("native", "fused", "throughout")]
-        lines.append((f"`{row['setup']}`, {row['width']} channels", *times, *ratios))
-    head = ("network", "`native`, ms", "`fused`", "`throughout`", "`fused`, times as fast", "`throughout`")
-    return table(head, lines)
+        times = [f"{row[f'{kernels}_ms']:.1f}" for kernels in ("native", *asked)]
+        lines.append((f"{named(row)}, {row['width']} channels", *times, *ratios))
+    head = ("network", "`native`, ms", *(f"`{kernels}`" for kernels in asked))
+    return table((*head, "`fused`, times as fast", *(f"`{kernels}`" for kernels in asked[1:])), lines)
+
+
+def named(row: dict[str, Any]) -> str:
+    """What a row is of."""
+    return f"`grouped`, G = {row['groups']}" if row["setup"] == "grouped" else f"`{row['setup']}`"
 
 
 def measured(kernels: str) -> dict[str, dict[str, Any]]:
     """The newest row of every setup and group count."""
     found = [row for path in STEPS[kernels] for row in rows(ROOT / "results" / path) if row["ratio_torch"]]
-    return {
-        f"`grouped`, G = {row['groups']}" if row["setup"] == "grouped" else f"`{row['setup']}`": row for row in found
-    }
+    return {named(row): row for row in found}
 
 
 def speed() -> str:
     """A line a setup: images/s, and how many times PyTorch's."""
     lines = [
         (name, f"{row['images_per_s']:,.0f}", f"{row['ratio_torch']:.2f}", f"{row['ratio_torch_kept']:.2f}")
-        for name, row in measured("throughout").items()
+        for name, row in measured("winograd").items()
     ]
     return table(("setup", "images/s", "times PyTorch as installed", "with its heap kept"), lines)
 

@@ -92,7 +92,7 @@ def test_convolution_and_both_gradients_are_the_librarys_number_for_number(case:
 
 @pytest.mark.parametrize("channels", [8, 32, 128])
 def test_rounding_is_at_most_some_times_that_of_the_products(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against float64, in norm; a tile's sums cancel, which costs it about a digit in two to the fourth."""
+    """Against float64, in norm: fewer products are added, and what is added to make them costs as much."""
     case = fixed(batch=8, size=(8, 8), inputs=channels, outputs=channels)
     given = arrays(case, normals(5))
     expected = wanted(*given, 1, "SAME")
@@ -101,9 +101,8 @@ def test_rounding_is_at_most_some_times_that_of_the_products(channels: int, monk
         monkeypatch.setenv(KERNELS_VARIABLE, asked)
         found = of_conv(case, given)
         errors[asked] = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in zip(found, expected, strict=True)]
-    print(errors)
     for few_products, all_products in zip(errors["winograd"], errors["native"], strict=True):
-        assert few_products < 4 * all_products
+        assert few_products < 1.6 * all_products
         assert few_products < 1e-6
 
 

@@ -34,7 +34,7 @@ def cheap_to_repeat(design: Design) -> bool:
 class Stack(nn.Module):
     """Logits [N, classes] in float32 or wider, of pictures [N, H, W, C] as floating-point numbers.
 
-    Its gradient at the pictures is zero where their way is by kernels of our own (`fused`, `throughout`), whose stem
+    Its gradient at the pictures is zero where their way is by kernels of our own (from `fused` on), whose stem
     computes none.
     """
 

@@ -25,7 +25,8 @@ def algorithm(
 
     | backend  | channels a filter reads      | algorithm | why (one core, [128, 32, 32, 32] and like it) |
     |----------|------------------------------|-----------|-----------------------------------------------|
-    | cpu      | any, where `ours`            | native    | regular 21 to 23 ms a direction, dense 23 to 38 |
+    | cpu      | any, where `ours`            | native    | regular 21 to 23 ms a direction, dense 23 to 38; |
+    |          |                              |           | fewer products where `native.winograd.saves`  |
     | cpu      | 1                            | taps      | both gradients 10 ms; the library's 100 and more |
     | cpu      | up to 8, in 4 groups or more | taps      | 11 ms a channel, dense products 110 ms whatever the groups |
     | cpu      | 2 or 3                       | patches   | a stem's three directions 9 ms, dense 15 |

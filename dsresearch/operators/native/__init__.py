@@ -26,8 +26,8 @@ channels, is made of these with much waste. Whoever asks for these kernels (`pro
 float32 at stride 1 wherever the channels fill vectors; all else is computed as without. Whoever asks for `fused` gets
 a module that is a chain of convolutions as one stretch, and a batch goes through memory half as often; whoever asks for
 `throughout`, modules with BatchNorm and ReLU between their convolutions as several; whoever asks for `winograd`, all of
-that and 3x3 convolutions of eight channels or more by fewer products. Their bits differ from XLA's, and do not depend on
-how long the processor's vectors are. They need the extra `native`, which is imported when they are
+that and 3x3 convolutions of eight channels or more by fewer products. Their bits differ from XLA's, and do not depend
+on how long the processor's vectors are. They need the extra `native`, which is imported when they are
 first used.
 """
 
