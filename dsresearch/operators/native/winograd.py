@@ -80,13 +80,12 @@ class Tiles:
     def correlate(self, source: Plane, kernel: Value, target: Plane) -> None:
         """`kernels.correlate`, of a kernel's spectrum."""
 
-        def product(form: Shape, position: Value, at: Value) -> None:
-            read, made = (self._at(room, position) for room in (self.read, self.made))
-            kernels.correlate(self.code, form, self.most, read, self.code.pointer(kernel, at), made)
+        def product(form: Shape, read: Plane, made: Plane, weights: Value) -> None:
+            kernels.correlate(self.code, form, self.most, read, weights, made)
 
         def some(first: Value, rows: int) -> None:
             self._enter(source, 4, self._by_b, self.read, first, rows)
-            self._products(rows, product)
+            self._products(rows, kernel, product)
             self._leave(target, first, rows)
 
         strips(self.code, self.rows, self.together, some)
@@ -94,29 +93,26 @@ class Tiles:
     def add_kernel_gradient(self, source: Plane, behind: Plane, gradient: Value) -> None:
         """`kernels.add_kernel_gradient`, of the gradient at a kernel's spectrum."""
 
-        def product(form: Shape, position: Value, at: Value) -> None:
-            read, made = (self._at(room, position) for room in (self.read, self.made))
-            kernels.add_kernel_gradient(self.code, form, self.most, read, made, self.code.pointer(gradient, at))
+        def product(form: Shape, read: Plane, made: Plane, weights: Value) -> None:
+            kernels.add_kernel_gradient(self.code, form, self.most, read, made, weights)
 
         def some(first: Value, rows: int) -> None:
             self._enter(source, 4, self._by_b, self.read, first, rows)
             self._enter(behind, 2, self._by_a, self.made, first, rows)
-            self._products(rows, product)
+            self._products(rows, gradient, product)
 
         strips(self.code, self.rows, self.together, some)
 
-    def _at(self, room: Plane, position: Value) -> Plane:
-        """The picture of one position of all tiles."""
-        return room._replace(offset=self.code.sum(room.offset, self.code.times(position, room.row)))
-
-    def _products(self, rows: int, one: Callable[[Shape, Value, Value], None]) -> None:
-        """`one(pointwise product of so many rows' tiles, position, where the kernel has it)` for each position."""
-        code, shape = self.code, self.shape
-        alone = (0, 0), (0, 0)
+    def _products(self, rows: int, kernel: Value, one: Callable[[Shape, Plane, Plane, Value], None]) -> None:
+        """`one(form, read, made, weights)` of the pointwise product of so many rows' tiles, for each position."""
+        code, shape, alone = self.code, self.shape, ((0, 0), (0, 0))
         form = Shape(1, rows * self.columns, alone, (1, 1), shape.groups, shape.inputs, shape.outputs)
 
         def position(p: Value, _: Values) -> Values:
-            one(form, p, code.times(p, shape.inputs * shape.filters))
+            read, made = (
+                room._replace(offset=code.sum(room.offset, code.times(p, room.row))) for room in (self.read, self.made)
+            )
+            one(form, read, made, code.pointer(kernel, code.times(p, shape.inputs * shape.filters)))
             return []
 
         code.loop(POSITIONS, position)
