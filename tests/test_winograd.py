@@ -44,6 +44,8 @@ from convolving import (
 )
 
 from dsresearch.operators.native import calls, inception, target, winograd
+from dsresearch.operators.native.code import Code
+from dsresearch.operators.native.rooms import Scratch
 
 
 @pytest.fixture(autouse=True)
@@ -167,6 +169,18 @@ def test_bits_do_not_depend_on_the_processors_vectors(monkeypatch: pytest.Monkey
     for other in found[1:]:
         for a, b in zip(found[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+def test_room_that_is_lent_briefly_holds_what_is_asked_for() -> None:
+    """The same for all who ask, until one asks for more; never what somebody else keeps."""
+    code = Code("room", 1)
+    scratch = Scratch(code, code.arrays[0])
+    (_, first), kept = scratch.briefly(40), scratch.size
+    scratch.plane((2, 3), 16)
+    assert scratch.briefly(30)[1] == first
+    _, larger = scratch.briefly(200)
+    assert first + 40 <= kept < kept + 2 * 3 * 16 <= larger
+    assert larger + 200 <= scratch.size
 
 
 def test_trials_side_by_side_are_trials_one_after_another() -> None:
